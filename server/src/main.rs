@@ -1,0 +1,2 @@
+//! s3router
+fn main() {}
