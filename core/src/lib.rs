@@ -1,1 +1,22 @@
-//! s3router
+//! Samples in, words out, under a mask: one pretrained backbone, shared by every language.
+//!
+//! The way of an utterance: [`audio`] (container bytes → 16 kHz samples) → [`engine`] (a mixed-language
+//! batch) → [`model`] (samples → hidden states, each masked weight seen through its [`gate`]) → head →
+//! [`decode`] (logits → text with word times). [`learn`] adjusts scores until a better mask appears;
+//! it meets serving at the gate and at the pack file, nowhere else.
+//!
+//! Shapes: `B` utterances in a batch, `S` samples (16 kHz), `T` frames (20 ms), `C` channels of the
+//! extractor, `D` hidden width, `V` vocabulary. Nothing here is async, prints, or reads the environment.
+
+pub mod audio;
+pub mod decode;
+pub mod engine;
+pub mod error;
+pub mod gate;
+pub mod kernels;
+pub mod learn;
+pub mod model;
+pub mod packs;
+
+pub use engine::{Engine, Utterance};
+pub use error::{Error, Kind, Result};

@@ -1,0 +1,57 @@
+//! The seam between mask and model: what a masked weight sees.
+//!
+//! One model serves and learns because a mask is an *argument* of the forward pass. Serving passes
+//! [`Gate::Packed`], learning passes [`Gate::Soft`], a plain checkpoint passes [`Gate::Open`].
+
+use candle_core::Tensor;
+use s3router_masks::BitMask;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+/// A mask as one linear layer sees it.
+#[derive(Clone, Debug, Default)]
+pub enum Gate {
+    /// Every weight counts.
+    #[default]
+    Open,
+    /// Bits of a pack: `y = x (W ⊙ M)ᵀ + b`. The resident `W` is never edited.
+    Packed(Arc<BitMask>),
+    /// A 0/1 tensor of W's shape `(out, in)` that carries a gradient to the scores.
+    Soft(Tensor),
+}
+
+/// The gates of one language, by weight name (`encoder.layers.0.feed_forward.intermediate_dense.weight`).
+#[derive(Clone, Debug, Default)]
+pub struct Gates(BTreeMap<String, Gate>);
+
+impl Gates {
+    /// Gates by weight name; every weight not named is open.
+    pub fn new(gates: BTreeMap<String, Gate>) -> Self {
+        Self(gates)
+    }
+
+    /// The plain backbone: every gate open.
+    pub fn open() -> Self {
+        Self::default()
+    }
+
+    /// The gate of one weight.
+    pub fn get(&self, weight: &str) -> &Gate {
+        self.0.get(weight).unwrap_or(&Gate::Open)
+    }
+
+    /// Weight names with a gate that is not open by default, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+/// A run of batch rows that speak one language.
+///
+/// A batch is covered by its segments in order: `0..a`, `a..b`, ..., `y..B`.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Rows of the batch.
+    pub rows: Range<usize>,
+    /// Their gates.
+    pub gates: Arc<Gates>,
+}

@@ -1,0 +1,1 @@
+//! Language tags: `zh-TW`, `zh_tw`, `zh-Hant-TW` are one language, and every answer carries the canonical id.
