@@ -1,14 +1,12 @@
 //! Logits → text with word times and confidences.
+//!
+//! The way down: [`greedy`] turns logits `(T, V)` into [`Symbol`]s (best path, repeats collapsed, blanks
+//! dropped), [`words`] gathers symbols into [`Word`]s by the [`Vocab`]'s separator.
 
-/// A word (a character where the script has no spaces) with its place in time.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Word {
-    /// As written.
-    pub word: String,
-    /// Seconds from the start of the audio.
-    pub start: f64,
-    /// Seconds from the start of the audio, > `start`.
-    pub end: f64,
-    /// Mean posterior of its symbols' frames, 0..=1.
-    pub confidence: f32,
-}
+mod greedy;
+mod vocab;
+mod words;
+
+pub use greedy::{Symbol, greedy};
+pub use vocab::Vocab;
+pub use words::{Word, text, words};
