@@ -1,0 +1,264 @@
+//! Adam as fairseq runs it, over groups of variables that share a peak rate.
+//!
+//! `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
+//! `p ← p − lr √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + ε)`: ε stands outside the bias correction
+//! (`fairseq/optim/adam.py`), unlike torch's own Adam. No weight decay, β = (0.9, 0.98), ε = 1e-8.
+
+use crate::Result;
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var, backprop::GradStore, bail};
+use rayon::prelude::*;
+use std::sync::Mutex;
+
+const BETAS: (f64, f64) = (0.9, 0.98);
+const EPS: f32 = 1e-8;
+
+/// One variable, its moments and its share of the learning rate.
+struct Slot {
+    name: String,
+    var: Var,
+    rate: f64,
+    moments: Mutex<Moments>,
+}
+
+#[derive(Default)]
+struct Moments {
+    m: Vec<f32>,
+    v: Vec<f32>,
+}
+
+/// The optimizer: variables on the CPU in f32, updated in place.
+pub struct Adam {
+    slots: Vec<Slot>,
+    updates: i32,
+}
+
+/// The sum of gradients of one or more backward passes, by slot.
+#[derive(Default)]
+pub struct Gradients(Vec<Option<Tensor>>);
+
+impl Adam {
+    /// An optimizer over `(name, variable, peak learning rate)`; names identify state in a checkpoint.
+    pub fn new(variables: impl IntoIterator<Item = (String, Var, f64)>) -> Self {
+        let slot = |(name, var, rate): (String, Var, f64)| {
+            let zeros = || vec![0f32; var.elem_count()];
+            let moments = Mutex::new(Moments { m: zeros(), v: zeros() });
+            Slot { name, var, rate, moments }
+        };
+        Self { slots: variables.into_iter().map(slot).collect(), updates: 0 }
+    }
+
+    /// Adds the gradients of one backward pass to `sum`: accumulation over micro-batches.
+    ///
+    /// # Errors
+    /// None unless the tensor library fails.
+    pub fn accumulate(&self, sum: &mut Gradients, mut grads: GradStore) -> Result<()> {
+        sum.0.resize_with(self.slots.len(), || None);
+        for (slot, total) in self.slots.iter().zip(&mut sum.0) {
+            let Some(g) = grads.remove(slot.var.as_tensor()) else { continue };
+            *total = Some(match total.take() {
+                Some(before) => (before + g)?,
+                None => g,
+            });
+        }
+        Ok(())
+    }
+
+    /// One update with gradients `sum · scale`, clipped to global norm `clip` if given; `factor` is the
+    /// schedule's. Returns the norm before clipping. A norm that is not finite leaves everything as it was.
+    ///
+    /// # Errors
+    /// A gradient of another dtype or device than f32 on the CPU.
+    pub fn update(&mut self, sum: Gradients, scale: f64, clip: Option<f64>, factor: f64) -> Result<f64> {
+        let norm = scale * sum.norm()?;
+        if !norm.is_finite() {
+            return Ok(norm);
+        }
+        let shrink = clip.map_or(1.0, |most| (most / (norm + 1e-6)).min(1.0));
+        self.updates += 1;
+        let (b1, b2) = BETAS;
+        let correction = (1.0 - b2.powi(self.updates)).sqrt() / (1.0 - b1.powi(self.updates));
+        for (slot, g) in self.slots.iter().zip(sum.0) {
+            let Some(g) = g else { continue };
+            let step = (slot.rate * factor * correction) as f32;
+            let op = Step { moments: &slot.moments, scale: (scale * shrink) as f32, step };
+            slot.var.inplace_op2(&g.contiguous()?, &op)?;
+        }
+        Ok(norm)
+    }
+
+    /// Updates done.
+    pub fn updates(&self) -> usize {
+        self.updates as usize
+    }
+
+    /// Moments by `m.<name>` and `v.<name>`: with the variables and the count, the whole state.
+    ///
+    /// # Errors
+    /// None unless the tensor library fails.
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut state = Vec::new();
+        for slot in &self.slots {
+            let moments = lock(&slot.moments);
+            let tensor = |x: &[f32]| Tensor::from_slice(x, slot.var.shape(), &candle_core::Device::Cpu);
+            state.push((format!("m.{}", slot.name), tensor(&moments.m)?));
+            state.push((format!("v.{}", slot.name), tensor(&moments.v)?));
+        }
+        Ok(state)
+    }
+
+    /// Takes up a saved state.
+    ///
+    /// # Errors
+    /// A moment that is missing or of another size.
+    pub fn restore(
+        &mut self,
+        state: &std::collections::HashMap<String, Tensor>,
+        updates: usize,
+    ) -> Result<()> {
+        for slot in &self.slots {
+            let find = |prefix: &str| -> Result<Vec<f32>> {
+                let name = format!("{prefix}.{}", slot.name);
+                match state.get(&name) {
+                    Some(t) if t.elem_count() == slot.var.elem_count() => Ok(t.flatten_all()?.to_vec1()?),
+                    found => Err(crate::Error::Model(format!(
+                        "checkpoint has {:?} values for `{name}`, this run needs {}",
+                        found.map(Tensor::elem_count),
+                        slot.var.elem_count()
+                    ))),
+                }
+            };
+            *lock(&slot.moments) = Moments { m: find("m")?, v: find("v")? };
+        }
+        self.updates = updates as i32;
+        Ok(())
+    }
+}
+
+impl Gradients {
+    /// The global L2 norm.
+    ///
+    /// # Errors
+    /// None unless the tensor library fails.
+    pub fn norm(&self) -> Result<f64> {
+        let mut squares = 0.0;
+        for g in self.0.iter().flatten() {
+            squares += f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?);
+        }
+        Ok(squares.sqrt())
+    }
+}
+
+struct Step<'a> {
+    moments: &'a Mutex<Moments>,
+    scale: f32,
+    step: f32,
+}
+
+impl InplaceOp2 for Step<'_> {
+    fn name(&self) -> &'static str {
+        "adam"
+    }
+
+    fn cpu_fwd(
+        &self,
+        var: &mut CpuStorage,
+        layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let (CpuStorage::F32(p), CpuStorage::F32(g)) = (var, grad) else { bail!("adam: f32 only") };
+        let (Some((a, b)), Some((c, d))) = (layout.contiguous_offsets(), grad_layout.contiguous_offsets())
+        else {
+            bail!("adam: variables must be contiguous")
+        };
+        let (b1, b2) = (BETAS.0 as f32, BETAS.1 as f32);
+        let Moments { m, v } = &mut *lock(self.moments);
+        const CHUNK: usize = 1 << 14;
+        (p[a..b].par_chunks_mut(CHUNK).zip(g[c..d].par_chunks(CHUNK)))
+            .zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)))
+            .for_each(|((p, g), (m, v))| {
+                for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+                    let g = g * self.scale;
+                    *m = b1 * *m + (1.0 - b1) * g;
+                    *v = b2 * *v + (1.0 - b2) * g * g;
+                    *p -= self.step * *m / (v.sqrt() + EPS);
+                }
+            });
+        Ok(())
+    }
+}
+
+/// A poisoned lock means a panic mid-update elsewhere; the numbers are still numbers.
+fn lock(moments: &Mutex<Moments>) -> std::sync::MutexGuard<'_, Moments> {
+    moments.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn quadratic(x: &Var) -> Result<GradStore> {
+        Ok(x.as_tensor().sqr()?.sum_all()?.backward()?)
+    }
+
+    #[test]
+    fn two_updates_follow_the_formula() -> Result<()> {
+        let x = Var::new(&[0.5f32, -2.0], &Device::Cpu)?;
+        let mut adam = Adam::new([("x".to_owned(), x.clone(), 0.1)]);
+        let (mut p, mut m, mut v) = ([0.5f64, -2.0], [0f64; 2], [0f64; 2]);
+        for t in 1..=2 {
+            let mut sum = Gradients::default();
+            adam.accumulate(&mut sum, quadratic(&x)?)?;
+            adam.update(sum, 1.0, None, 0.5)?;
+            for i in 0..2 {
+                let g = 2.0 * p[i];
+                m[i] = 0.9 * m[i] + 0.1 * g;
+                v[i] = 0.98 * v[i] + 0.02 * g * g;
+                let correction = (1.0 - 0.98f64.powi(t)).sqrt() / (1.0 - 0.9f64.powi(t));
+                p[i] -= 0.05 * correction * m[i] / (v[i].sqrt() + 1e-8);
+            }
+            for (ours, expected) in x.to_vec1::<f32>()?.iter().zip(p) {
+                assert!((f64::from(*ours) - expected).abs() < 1e-6);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn clipping_scales_to_the_norm_and_nan_changes_nothing() -> Result<()> {
+        let x = Var::new(&[3f32, 4.0], &Device::Cpu)?;
+        let mut adam = Adam::new([("x".to_owned(), x.clone(), 0.1)]);
+        let mut sum = Gradients::default();
+        adam.accumulate(&mut sum, quadratic(&x)?)?;
+        adam.accumulate(&mut sum, quadratic(&x)?)?;
+        assert!((adam.update(sum, 0.5, Some(1.0), 1.0)? - 10.0).abs() < 1e-4);
+        let m = &adam.state()?[0].1.to_vec1::<f32>()?;
+        assert!((m[0] - 0.06).abs() < 1e-5 && (m[1] - 0.08).abs() < 1e-5, "{m:?}");
+
+        let before = x.to_vec1::<f32>()?;
+        let mut bad = Gradients::default();
+        adam.accumulate(&mut bad, (x.as_tensor() * f64::NAN)?.sum_all()?.backward()?)?;
+        assert!(adam.update(bad, 1.0, None, 1.0)?.is_nan());
+        assert_eq!((x.to_vec1::<f32>()?, adam.updates()), (before, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn a_restored_optimizer_goes_on_as_the_original() -> Result<()> {
+        let x = Var::new(&[1f32, -1.0], &Device::Cpu)?;
+        let mut adam = Adam::new([("x".to_owned(), x.clone(), 0.1)]);
+        let step = |adam: &mut Adam, x: &Var| -> Result<Vec<f32>> {
+            let mut sum = Gradients::default();
+            adam.accumulate(&mut sum, quadratic(x)?)?;
+            adam.update(sum, 1.0, None, 1.0)?;
+            Ok(x.to_vec1()?)
+        };
+        step(&mut adam, &x)?;
+        let copy = Var::from_tensor(&x.as_tensor().copy()?)?;
+        let mut other = Adam::new([("x".to_owned(), copy.clone(), 0.1)]);
+        other.restore(&adam.state()?.into_iter().collect(), adam.updates())?;
+        assert_eq!(step(&mut adam, &x)?, step(&mut other, &copy)?);
+        Ok(())
+    }
+}
