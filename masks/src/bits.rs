@@ -37,6 +37,20 @@ impl BitMask {
         Ok(Self { rows, cols, bytes })
     }
 
+    /// Takes the weight's shape where the file left the width open (a whole number of bytes).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the mask is of another weight, [`Error::TailBits`] as in [`from_bytes`](Self::from_bytes).
+    pub(crate) fn fit(&mut self, name: &str, rows: usize, cols: usize) -> Result<()> {
+        let padded = self.cols == 8 * cols.div_ceil(8);
+        if self.rows != rows || !(self.cols == cols || padded) {
+            let found = vec![self.rows, self.cols];
+            return Err(Error::Shape { name: name.into(), expected: vec![rows, cols], found });
+        }
+        *self = Self::from_bytes(name, rows, cols, std::mem::take(&mut self.bytes))?;
+        Ok(())
+    }
+
     /// A mask whose bit at `(row, col)` is `keep(row, col)`.
     pub fn from_fn(rows: usize, cols: usize, mut keep: impl FnMut(usize, usize) -> bool) -> Self {
         let stride = cols.div_ceil(8);

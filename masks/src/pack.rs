@@ -59,3 +59,22 @@ pub struct Pack {
     /// The CTC head or classifier.
     pub head: Head,
 }
+
+impl Pack {
+    /// Weights covered, and how many of them are kept.
+    pub fn weights(&self) -> (usize, usize) {
+        self.masks.values().fold((0, 0), |(all, kept), m| (all + m.len(), kept + m.count_ones()))
+    }
+
+    /// The real fraction of covered weights kept, 0..=1: what [`Meta::density`] must say.
+    pub fn density(&self) -> f64 {
+        let (all, kept) = self.weights();
+        kept as f64 / all.max(1) as f64
+    }
+
+    /// Bytes in memory: packed bits and the f32 head.
+    pub fn resident_bytes(&self) -> u64 {
+        let bits: usize = self.masks.values().map(|m| m.bytes().len()).sum();
+        (bits + 4 * (self.head.weight.len() + self.head.bias.len())) as u64
+    }
+}
