@@ -1,0 +1,92 @@
+//! Memory: cache-line-aligned buffers, and a set of them per thread so that the steady state allocates nothing.
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+
+/// A cache line of floats.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Floats that start on a cache line.
+#[derive(Clone, Default)]
+pub struct Aligned {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Aligned {
+    /// `len` zeros.
+    pub fn zeros(len: usize) -> Self {
+        Self { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
+    }
+
+    /// At least `len` floats with unspecified content.
+    pub(super) fn at_least(&mut self, len: usize) -> &mut [f32] {
+        if self.len < len {
+            *self = Self::zeros(len);
+        }
+        &mut self[..len]
+    }
+}
+
+impl std::ops::Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `lines` holds at least `len` initialised floats, contiguous by `repr(C)`.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl std::ops::DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above, and `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+/// What one thread keeps between calls.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Left-hand rows in tile order, and one masked weight panel: the matrix product's.
+    pub(super) pack: Pack,
+    /// Free for the caller of the matrix product (attention: keys, values, scores).
+    pub(super) free: [Aligned; 3],
+}
+
+/// The matrix product's own buffers.
+#[derive(Default)]
+pub(super) struct Pack {
+    pub(super) rows: Aligned,
+    pub(super) panel: Aligned,
+}
+
+/// Lends this thread's buffers to `f`; a nested call gets fresh ones.
+pub(super) fn with<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
+    thread_local!(static MINE: Cell<Option<Box<Scratch>>> = const { Cell::new(None) });
+    let mut scratch = MINE.take().unwrap_or_default();
+    let result = f(&mut scratch);
+    MINE.set(Some(scratch));
+    result
+}
+
+/// A mutable slice whose parts several threads write, each its own.
+#[derive(Clone, Copy)]
+pub(super) struct Shared(*mut f32);
+
+// SAFETY: only an address; whoever writes through it vouches that no two threads touch the same float.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub(super) fn new(slice: &mut [f32]) -> Self {
+        Self(slice.as_mut_ptr())
+    }
+
+    /// The address of float `i`.
+    pub(super) fn at(self, i: usize) -> *mut f32 {
+        self.0.wrapping_add(i)
+    }
+}
