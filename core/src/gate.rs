@@ -21,12 +21,22 @@ pub enum Gate {
 
 /// The gates of one language, by weight name (`encoder.layers.0.feed_forward.intermediate_dense.weight`).
 #[derive(Clone, Debug, Default)]
-pub struct Gates(BTreeMap<String, Gate>);
+pub struct Gates {
+    gates: BTreeMap<String, Gate>,
+    overrides: BTreeMap<String, Tensor>,
+}
 
 impl Gates {
     /// Gates by weight name; every weight not named is open.
     pub fn new(gates: BTreeMap<String, Gate>) -> Self {
-        Self(gates)
+        Self { gates, overrides: BTreeMap::new() }
+    }
+
+    /// Replaces whole parameters of the transformer, by name and in the checkpoint's shape: what full
+    /// fine-tuning and bias-only learning adjust. The extractor's convolutions cannot be replaced.
+    pub fn with_overrides(mut self, overrides: BTreeMap<String, Tensor>) -> Self {
+        self.overrides = overrides;
+        self
     }
 
     /// The plain backbone: every gate open.
@@ -36,12 +46,22 @@ impl Gates {
 
     /// The gate of one weight.
     pub fn get(&self, weight: &str) -> &Gate {
-        self.0.get(weight).unwrap_or(&Gate::Open)
+        self.gates.get(weight).unwrap_or(&Gate::Open)
+    }
+
+    /// The tensor that stands in for a parameter, if any.
+    pub fn replaced(&self, parameter: &str) -> Option<&Tensor> {
+        self.overrides.get(parameter)
+    }
+
+    /// Whether any parameter is replaced.
+    pub fn replaces(&self) -> bool {
+        !self.overrides.is_empty()
     }
 
     /// Weight names with a gate that is not open by default, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.gates.keys().map(String::as_str)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod error;
 pub mod gate;
 pub mod kernels;
 pub mod learn;
+pub mod linear;
 pub mod model;
 pub mod packs;
 

@@ -1,1 +1,22 @@
 //! The backbone: XLS-R / wav2vec 2.0, HuBERT and data2vec-audio as one model.
+//!
+//! samples → [`Backbone::prepare`] → [`Backbone::extract`] (convolutions) → [`Backbone::encode`]
+//! (transformer, every maskable weight seen through its row's gate) → a pack's head. Weights are loaded
+//! once and shared; masks, heads and noise are arguments.
+
+mod backbone;
+mod batch;
+mod block;
+mod checkpoint;
+mod config;
+mod encoder;
+mod extractor;
+mod noise;
+pub mod ops;
+mod schema;
+
+pub use backbone::Backbone;
+pub use batch::{Batch, Features};
+pub use checkpoint::{OwnHead, Source, convert};
+pub use config::{Config, ExtractorNorm, PositionalConv};
+pub use noise::{Noise, Site};

@@ -1,0 +1,257 @@
+//! The shared weights and the way through them.
+
+use super::{
+    batch::{Batch, Features, normalised},
+    block::Pass,
+    checkpoint::{Checkpoint, OwnHead, Source},
+    config::{Config, ExtractorNorm},
+    encoder::Encoder,
+    extractor::Extractor,
+    noise::{Noise, Silence},
+    schema::{Weights, schema},
+};
+use crate::{Error, Result, gate::Segment};
+use candle_core::{DType, Device, Tensor};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::collections::HashMap;
+
+/// A pretrained speech model, loaded once, shared by every language and every thread.
+#[derive(Debug)]
+pub struct Backbone {
+    config: Config,
+    device: Device,
+    weights: Weights,
+    extractor: Extractor,
+    encoder: Encoder,
+    own_head: Option<OwnHead>,
+}
+
+impl Backbone {
+    /// Loads the embedded demo, a directory or file, or a model of the Hugging Face hub.
+    ///
+    /// # Errors
+    /// A file that is missing, broken or of another architecture: what, where and how to mend it.
+    pub fn load(source: &Source, device: &Device) -> Result<Self> {
+        let checkpoint = source.open()?;
+        let config = checkpoint.config()?;
+        let weights = Weights::collect(&config, device, |name| checkpoint.parameter(name))?;
+        let own_head = checkpoint.own_head(config.hidden, device)?;
+        Ok(Self { own_head, ..Self::new(config, weights, device)? })
+    }
+
+    /// A backbone from tensors at hand, under any spelling that a checkpoint may use.
+    ///
+    /// # Errors
+    /// A missing or misshapen tensor: its name and both shapes.
+    pub fn from_tensors(config: Config, tensors: HashMap<String, Tensor>, device: &Device) -> Result<Self> {
+        let checkpoint = Checkpoint::from_tensors(tensors);
+        let config = config.check()?;
+        let weights = Weights::collect(&config, device, |name| checkpoint.parameter(name))?;
+        Self::new(config, weights, device)
+    }
+
+    /// Random weights, equal for equal seeds: for tests, and for timing a shape without its checkpoint.
+    /// Matrices are uniform within ±sqrt(3 / fan-in) (variance 1 / fan-in), norms near 1, biases near 0.
+    ///
+    /// # Errors
+    /// A config that contradicts itself.
+    pub fn random(config: Config, seed: u64, device: &Device) -> Result<Self> {
+        let config = config.check()?;
+        let shapes: HashMap<_, _> = schema(&config).into_iter().collect();
+        let mut rng = StdRng::seed_from_u64(seed);
+        let weights = Weights::collect(&config, device, |name| {
+            let Some(shape) = shapes.get(name) else { return Ok(None) };
+            let inner: usize = shape[1..].iter().product();
+            let (centre, spread) = match (shape.len(), name.ends_with("weight")) {
+                (1, true) => (1.0, 0.1),
+                (1, false) => (0.0, 0.1),
+                _ => (0.0, (3.0 / inner as f32).sqrt()),
+            };
+            let n = shape.iter().product();
+            let values: Vec<f32> = (0..n).map(|_| centre + spread * rng.random_range(-1.0..1.0f32)).collect();
+            Ok(Some(Tensor::from_vec(values, shape.as_slice(), device)?))
+        })?;
+        Self::new(config, weights, device)
+    }
+
+    fn new(config: Config, mut weights: Weights, device: &Device) -> Result<Self> {
+        Ok(Self {
+            extractor: Extractor::new(&config, &mut weights)?,
+            encoder: Encoder::new(&config, &weights)?,
+            device: device.clone(),
+            config,
+            weights,
+            own_head: None,
+        })
+    }
+
+    /// The shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where the weights live.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Frames of `samples` at 16 kHz; 0 when shorter than the receptive field.
+    pub fn frames(&self, samples: usize) -> usize {
+        self.config.frames(samples)
+    }
+
+    /// Brings utterances (S,) at 16 kHz to the form the model was trained on and pads them side by side.
+    ///
+    /// # Errors
+    /// An empty batch, or the device's.
+    pub fn prepare(&self, waves: &[&[f32]]) -> Result<Batch> {
+        let lengths: Vec<usize> = waves.iter().map(|wave| wave.len()).collect();
+        // Never narrower than one frame: a lone click flows through, with 0 real frames.
+        let width = lengths.iter().copied().max().unwrap_or(0).max(self.config.receptive_field());
+        let mut samples = Vec::with_capacity(waves.len() * width);
+        for wave in waves {
+            if self.config.normalize {
+                samples.extend(normalised(wave));
+            } else {
+                samples.extend_from_slice(wave);
+            }
+            samples.resize(samples.len() + width - wave.len(), 0.0);
+        }
+        if waves.is_empty() {
+            return Err(Error::InvalidRequest("a batch needs at least one utterance".into()));
+        }
+        Ok(Batch { samples: Tensor::from_vec(samples, (waves.len(), width), &self.device)?, lengths })
+    }
+
+    /// The convolutional extractor, (B, S) to (B, T, C). Masks do not touch it.
+    ///
+    /// Group norm looks at a whole row, padding included, so with that extractor rows of unequal length
+    /// run one by one; a batch then equals its rows alone, always.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn extract(&self, batch: &Batch) -> Result<Features> {
+        let (b, width) = batch.samples.dims2()?;
+        let lengths: Vec<usize> = batch.lengths.iter().map(|n| self.frames(*n)).collect();
+        let padded = batch.lengths.iter().any(|n| *n < width);
+        if self.config.extractor_norm == ExtractorNorm::Layer || !padded {
+            return Ok(Features { tensor: self.extractor.forward(&batch.samples)?, lengths });
+        }
+        let frames = self.frames(width);
+        let rows = (0..b).map(|row| {
+            let real = batch.lengths[row].max(self.config.receptive_field());
+            let x = self.extractor.forward(&batch.samples.narrow(0, row, 1)?.narrow(1, 0, real)?)?;
+            Ok(x.pad_with_zeros(1, 0, frames - self.frames(real))?)
+        });
+        Ok(Features { tensor: Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)?, lengths })
+    }
+
+    /// The transformer: the final hidden state (B, T, D), after the last norm. Each segment's rows see
+    /// its gates; frames past a row's length are not seen by others and mean nothing.
+    ///
+    /// # Errors
+    /// Segments that do not cover the batch in order, a mask of another shape.
+    pub fn encode(
+        &self,
+        features: &Features,
+        segments: &[Segment],
+        noise: Option<&mut dyn Noise>,
+    ) -> Result<Tensor> {
+        self.run(features, segments, noise, &mut |_| ())
+    }
+
+    /// All L + 1 hidden states (B, T, D): the embeddings, then the output of each layer, as transformers'
+    /// `hidden_states`. In pre-norm models the last one stands before the final norm (so in transformers
+    /// 5; in 4 it stood after it); [`encode`](Self::encode) gives the normed one.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); and segments that replace parameters must be one.
+    pub fn hidden_states(
+        &self,
+        features: &Features,
+        segments: &[Segment],
+        noise: Option<&mut dyn Noise>,
+    ) -> Result<Vec<Tensor>> {
+        if segments.len() > 1 && segments.iter().any(|s| s.gates.replaces()) {
+            return Err(Error::InvalidRequest(
+                "hidden states of several segments that replace parameters: ask for them one by one".into(),
+            ));
+        }
+        let mut states = Vec::with_capacity(self.config.layers + 1);
+        self.run(features, segments, noise, &mut |x| states.push(x.clone()))?;
+        Ok(states)
+    }
+
+    fn run(
+        &self,
+        features: &Features,
+        segments: &[Segment],
+        noise: Option<&mut dyn Noise>,
+        each: &mut dyn FnMut(&Tensor),
+    ) -> Result<Tensor> {
+        covers(segments, features.lengths.len())?;
+        let mut silence = Silence;
+        let noise: &mut dyn Noise = match noise {
+            Some(noise) => noise,
+            None => &mut silence,
+        };
+        let lengths = &features.lengths;
+        if segments.len() == 1 || !segments.iter().any(|s| s.gates.replaces()) {
+            let mut pass = Pass { lengths, segments, noise };
+            return self.encoder.forward(&features.tensor, &mut pass, each);
+        }
+        // Replaced parameters are not only linears: each language takes the whole way by itself.
+        let parts = segments.iter().map(|s| {
+            let rows = features.tensor.narrow(0, s.rows.start, s.rows.len())?;
+            let alone = [Segment { rows: 0..s.rows.len(), gates: s.gates.clone() }];
+            let mut pass = Pass { lengths: &lengths[s.rows.clone()], segments: &alone, noise: &mut *noise };
+            self.encoder.forward(&rows, &mut pass, each)
+        });
+        Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// Weights that a mask may cover, with (out, in): the projection after the extractor, then each
+    /// layer's attention and feed-forward linears.
+    pub fn maskable(&self) -> Vec<(String, (usize, usize))> {
+        let linears = schema(&self.config).into_iter().filter(|(_, shape)| shape.len() == 2);
+        linears.map(|(name, shape)| (name, (shape[0], shape[1]))).collect()
+    }
+
+    /// A frozen parameter in f32 and the checkpoint's shape, by its name without model prefix. The
+    /// extractor's convolutions are not among them.
+    pub fn weight(&self, name: &str) -> Option<&Tensor> {
+        self.weights.get(name)
+    }
+
+    /// The CTC head and vocabulary of a fine-tuned checkpoint, if this is one.
+    pub fn own_head(&self) -> Option<&OwnHead> {
+        self.own_head.as_ref()
+    }
+
+    /// A frozen weight as f32 values in row-major order, wherever it lives.
+    ///
+    /// # Errors
+    /// No such weight.
+    pub fn values(&self, name: &str) -> Result<Vec<f32>> {
+        let weight = self.weight(name).ok_or_else(|| {
+            Error::Model(format!("the backbone has no weight `{name}`: see its config for the layers it has"))
+        })?;
+        Ok(weight.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+}
+
+fn covers(segments: &[Segment], rows: usize) -> Result<()> {
+    let mut next = 0;
+    for segment in segments {
+        if segment.rows.start != next || segment.rows.is_empty() {
+            break;
+        }
+        next = segment.rows.end;
+    }
+    if next != rows || segments.is_empty() || segments.last().is_some_and(|s| s.rows.end != rows) {
+        return Err(Error::InvalidRequest(format!(
+            "the batch has {rows} rows, its segments cover {next} in order: every row needs one gate"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! Utterances side by side: prepared samples, and what the extractor makes of them.
+
+use candle_core::Tensor;
+
+/// Prepared utterances, zero-padded on the right.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// (B, S), 16 kHz, normalised if the backbone wants it so.
+    pub samples: Tensor,
+    /// Real samples of each row.
+    pub lengths: Vec<usize>,
+}
+
+/// The extractor's output: what training caches, since no mask changes it.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// (B, T, C); frames at and beyond a row's length mean nothing.
+    pub tensor: Tensor,
+    /// Real frames of each row; 0 for audio shorter than the receptive field.
+    pub lengths: Vec<usize>,
+}
+
+/// Zero mean, unit variance over the real samples: `(x - mean) / sqrt(var + 1e-7)`, as Hugging Face's
+/// `zero_mean_unit_var_norm`.
+pub(crate) fn normalised(wave: &[f32]) -> Vec<f32> {
+    let n = wave.len().max(1) as f64;
+    let mean = wave.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+    let variance = wave.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
+    let scale = (variance + 1e-7).sqrt().recip();
+    wave.iter().map(|v| ((f64::from(*v) - mean) * scale) as f32).collect()
+}

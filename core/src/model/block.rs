@@ -1,0 +1,113 @@
+//! One transformer layer, pre-norm (XLS-R) or post-norm (base models): the same parts in another order.
+
+use super::{config::Config, noise::Noise, noise::Site, ops, schema::Weights};
+use crate::{
+    Result,
+    gate::{Gates, Segment},
+    linear::{GatedLinear, Param},
+};
+use candle_core::Tensor;
+
+/// Where the forward pass stands: what every layer needs besides its input.
+pub(crate) struct Pass<'a> {
+    /// Real frames of each row.
+    pub lengths: &'a [usize],
+    /// The rows' gates.
+    pub segments: &'a [Segment],
+    /// Silence when serving.
+    pub noise: &'a mut dyn Noise,
+}
+
+impl Pass<'_> {
+    /// Gates that may replace a parameter: those of the only segment (see `Backbone::encode`).
+    pub(crate) fn gates(&self) -> &Gates {
+        &self.segments[0].gates
+    }
+}
+
+/// LayerNorm whose scale and shift can be replaced.
+#[derive(Clone, Debug)]
+pub(crate) struct Norm {
+    weight: Param,
+    bias: Param,
+    eps: f64,
+}
+
+impl Norm {
+    pub(crate) fn new(weights: &Weights, name: &str, eps: f64) -> Result<Self> {
+        Ok(Self {
+            weight: weights.param(&format!("{name}.weight"))?,
+            bias: weights.param(&format!("{name}.bias"))?,
+            eps,
+        })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor, gates: &Gates) -> Result<Tensor> {
+        ops::layer_norm(x, self.weight.get(gates), self.bias.get(gates), self.eps)
+    }
+}
+
+/// A linear of the checkpoint by its name.
+pub(crate) fn linear(weights: &Weights, name: &str) -> Result<GatedLinear> {
+    Ok(GatedLinear {
+        weight: weights.param(&format!("{name}.weight"))?,
+        bias: weights.param(&format!("{name}.bias"))?,
+    })
+}
+
+/// Self-attention and feed-forward, each with its norm and its residual.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    qkv: [GatedLinear; 3],
+    out: GatedLinear,
+    norm: Norm,
+    up: GatedLinear,
+    down: GatedLinear,
+    final_norm: Norm,
+    heads: usize,
+    pre_norm: bool,
+}
+
+impl Block {
+    pub(crate) fn new(config: &Config, weights: &Weights, layer: usize) -> Result<Self> {
+        let name = |part: &str| format!("encoder.layers.{layer}.{part}");
+        let attention = |part: &str| linear(weights, &name(&format!("attention.{part}")));
+        Ok(Self {
+            qkv: [attention("q_proj")?, attention("k_proj")?, attention("v_proj")?],
+            out: attention("out_proj")?,
+            norm: Norm::new(weights, &name("layer_norm"), config.norm_eps)?,
+            up: linear(weights, &name("feed_forward.intermediate_dense"))?,
+            down: linear(weights, &name("feed_forward.output_dense"))?,
+            final_norm: Norm::new(weights, &name("final_layer_norm"), config.norm_eps)?,
+            heads: config.heads,
+            pre_norm: config.pre_norm,
+        })
+    }
+
+    /// (B, T, D) to (B, T, D).
+    pub(crate) fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        if self.pre_norm {
+            let x = (x + self.attend(&self.norm.forward(x, pass.gates())?, pass)?)?;
+            let fed = self.feed(&self.final_norm.forward(&x, pass.gates())?, pass)?;
+            Ok((x + fed)?)
+        } else {
+            let x = self.norm.forward(&(x + self.attend(x, pass)?)?, pass.gates())?;
+            let fed = self.feed(&x, pass)?;
+            self.final_norm.forward(&(x + fed)?, pass.gates())
+        }
+    }
+
+    fn attend(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let [q, k, v] = &self.qkv;
+        let (q, k, v) =
+            (q.forward(x, pass.segments)?, k.forward(x, pass.segments)?, v.forward(x, pass.segments)?);
+        let seen = ops::attention([&q, &k, &v], self.heads, pass.lengths, pass.noise)?;
+        pass.noise.dropout(self.out.forward(&seen, pass.segments)?, Site::AttentionOut)
+    }
+
+    fn feed(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let inner = ops::gelu(&self.up.forward(x, pass.segments)?)?;
+        let inner = pass.noise.dropout(inner, Site::Activation)?;
+        pass.noise.dropout(self.down.forward(&inner, pass.segments)?, Site::FeedForwardOut)
+    }
+}

@@ -1,0 +1,123 @@
+//! The heavy operations, each behind one function: the portable definition that faster kernels must equal.
+//!
+//! Everything is time-major, (B, T, C), in f32. A convolution is a matrix product over overlapping
+//! rows: with time-major data the receptive field of a frame lies contiguous in memory.
+
+mod norm;
+mod unfold;
+
+pub use norm::{channel_norm, layer_norm};
+pub use unfold::unfold;
+
+use super::noise::{Noise, Site};
+use crate::Result;
+use candle_core::{D, Tensor};
+
+/// `x` (B, T, in) times `weight` (out, in) transposed, plus `bias` (out,): (B, T, out).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    Ok(product(x, weight)?.broadcast_add(bias)?)
+}
+
+/// [`linear`] without a bias.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (b, t, inner) = x.dims3()?;
+    Ok(x.reshape((b * t, inner))?.matmul(&weight.t()?)?.reshape((b, t, ()))?)
+}
+
+/// Exact GELU, `x Φ(x)` by erf; not the tanh approximation.
+///
+/// # Errors
+/// The device's.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    Ok(x.gelu_erf()?)
+}
+
+/// One convolution of the extractor without its norm: `x` (B, T, C), `weight` (out, kernel · C) with the
+/// taps outermost: (B, T', out), `T' = floor((T - kernel) / stride) + 1`.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn conv(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    kernel: usize,
+    stride: usize,
+) -> Result<Tensor> {
+    let y = product(&unfold(x, kernel, stride)?, weight)?;
+    Ok(match bias {
+        Some(bias) => y.broadcast_add(bias)?,
+        None => y,
+    })
+}
+
+/// Grouped convolution that keeps the number of frames: `x` (B, T, D), `weight` (D, D / groups, kernel) as
+/// checkpoints have it, `bias` (D,). Padded by kernel / 2 on both sides; an even kernel's surplus last
+/// frame is dropped (fairseq's SamePad).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn positional_conv(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: usize) -> Result<Tensor> {
+    let (out, inner, kernel) = weight.dims3()?;
+    let left = kernel / 2;
+    let x = x.pad_with_zeros(1, left, kernel - 1 - left)?;
+    let taps_first = weight.transpose(1, 2)?.contiguous()?.reshape((out, kernel * inner))?;
+    let parts = (0..groups)
+        .map(|g| {
+            let x = x.narrow(2, g * inner, inner)?.contiguous()?;
+            product(&unfold(&x, kernel, 1)?, &taps_first.narrow(0, g * (out / groups), out / groups)?)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&parts, 2)?.broadcast_add(bias)?)
+}
+
+/// Multi-head attention core: softmax(q kᵀ / sqrt(D / heads)) v, each (B, T, D); keys at and beyond a
+/// row's length are not seen.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn attention(
+    [q, k, v]: [&Tensor; 3],
+    heads: usize,
+    lengths: &[usize],
+    noise: &mut dyn Noise,
+) -> Result<Tensor> {
+    let (b, t, d) = q.dims3()?;
+    let split = |x: &Tensor| x.reshape((b, t, heads, d / heads))?.transpose(1, 2)?.contiguous();
+    let scale = ((d / heads) as f64).powf(-0.5);
+    let mut scores = (split(q)? * scale)?.matmul(&split(k)?.t()?)?;
+    if lengths.iter().any(|n| *n < t) {
+        // Finite, so that a row without a single frame stays finite too.
+        let hide = |n: usize| (0..t).map(move |i| if i < n { 0.0 } else { f32::MIN });
+        let bias: Vec<f32> = lengths.iter().flat_map(|n| hide(*n)).collect();
+        scores = scores.broadcast_add(&Tensor::from_vec(bias, (b, 1, 1, t), q.device())?)?;
+    }
+    let probabilities = if scores.track_op() {
+        candle_nn::ops::softmax(&scores, D::Minus1)?
+    } else {
+        candle_nn::ops::softmax_last_dim(&scores)?
+    };
+    let probabilities = noise.dropout(probabilities, Site::AttentionProbs)?;
+    Ok(probabilities.matmul(&split(v)?)?.transpose(1, 2)?.reshape((b, t, d))?)
+}
+
+/// `x` (B, T, C) with the frames at and beyond each row's length set to zero.
+///
+/// # Errors
+/// The device's.
+pub fn zero_beyond(x: &Tensor, lengths: &[usize]) -> Result<Tensor> {
+    let (b, t, _) = x.dims3()?;
+    if lengths.iter().all(|n| *n >= t) {
+        return Ok(x.clone());
+    }
+    let keep = |n: usize| (0..t).map(move |i| u8::from(i < n));
+    let keep: Vec<u8> = lengths.iter().flat_map(|n| keep(*n)).collect();
+    let keep = Tensor::from_vec(keep, (b, t, 1), x.device())?.broadcast_as(x.shape())?;
+    Ok(keep.where_cond(x, &x.zeros_like()?)?)
+}

@@ -1,0 +1,3 @@
+//! Our numbers against Hugging Face's, and masks against the multiplication they stand for.
+
+mod reference;

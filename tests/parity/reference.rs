@@ -1,0 +1,135 @@
+//! Four architectures in every file format against `reference.safetensors` (`make_parity.py`).
+
+use crate::support::{all, assert_close, fixture, packed, tensors};
+use candle_core::{DType, Device, Tensor};
+use s3router_core::{
+    gate::Gates,
+    model::{Backbone, Features, Source},
+};
+use std::{collections::HashMap, sync::Arc};
+
+const LIMIT: f32 = 1e-4;
+
+/// Whether a file's feed-forward weights are whole, or already multiplied by the reference masks.
+///
+/// `make_parity.py` writes `pytorch_model.bin` and `fairseq.pt` after its masked pass and computes the
+/// padded batch there too (its `sd` shares memory with the model), so these hold the masked weights.
+#[derive(Clone, Copy, PartialEq)]
+enum Stored {
+    Whole,
+    Masked,
+}
+
+struct Case {
+    backbone: Backbone,
+    stored: Stored,
+    reference: HashMap<String, Tensor>,
+    head: [Tensor; 2],
+}
+
+impl Case {
+    fn open(architecture: &str, file: &str, stored: Stored) -> Self {
+        let path = fixture(&format!("parity/{architecture}/{file}"));
+        let backbone = Backbone::load(&Source::Path(path), &Device::Cpu).unwrap();
+        let weights = tensors(&format!("parity/{architecture}/model.safetensors"));
+        let head = ["lm_head.weight", "lm_head.bias"].map(|name| weights[name].clone());
+        let reference = tensors(&format!("parity/{architecture}/reference.safetensors"));
+        Self { backbone, stored, reference, head }
+    }
+
+    fn hidden(&self, waves: &[&str], gates: Arc<Gates>) -> Vec<Tensor> {
+        self.run(waves, |features, rows| {
+            self.backbone.hidden_states(features, &all(rows, &gates), None).unwrap()
+        })
+    }
+
+    fn logits(&self, waves: &[&str], gates: Arc<Gates>) -> Tensor {
+        let hidden = self
+            .run(waves, |features, rows| self.backbone.encode(features, &all(rows, &gates), None).unwrap());
+        let [weight, bias] = &self.head;
+        hidden.broadcast_matmul(&weight.t().unwrap()).unwrap().broadcast_add(bias).unwrap()
+    }
+
+    fn run<T>(&self, waves: &[&str], with: impl Fn(&Features, usize) -> T) -> T {
+        let waves: Vec<Vec<f32>> = waves.iter().map(|w| self.reference[*w].to_vec1().unwrap()).collect();
+        let waves: Vec<&[f32]> = waves.iter().map(Vec::as_slice).collect();
+        with(&self.backbone.extract(&self.backbone.prepare(&waves).unwrap()).unwrap(), waves.len())
+    }
+
+    fn masks(&self) -> Arc<Gates> {
+        let masks = self.reference.iter().filter_map(|(name, mask)| {
+            let (_, name) = name.strip_prefix("mask.")?.split_once('.')?;
+            Some((name.to_owned(), mask.to_dtype(DType::U8).unwrap().to_vec2().unwrap()))
+        });
+        packed(&masks.collect())
+    }
+
+    fn states_and_logits_agree(&self) {
+        for (wave, hidden, logits) in [("wav0", "hidden0", "logits0"), ("wav1", "hidden1", "logits1")] {
+            let states = self.hidden(&[wave], Arc::default());
+            let expected = &self.reference[hidden];
+            assert_eq!(states.len(), expected.dim(0).unwrap());
+            for (layer, state) in states.iter().enumerate() {
+                assert_close(&state.squeeze(0).unwrap(), &expected.get(layer).unwrap(), LIMIT);
+            }
+            let found = self.logits(&[wave], Arc::default()).squeeze(0).unwrap();
+            assert_close(&found, &self.reference[logits], LIMIT);
+        }
+    }
+
+    fn masked_logits_agree(&self) {
+        let open = (self.stored == Stored::Masked).then(Arc::default);
+        for gates in open.into_iter().chain([self.masks()]) {
+            let found = self.logits(&["wav0"], gates).squeeze(0).unwrap();
+            assert_close(&found, &self.reference["masked_logits0"], LIMIT);
+        }
+    }
+
+    /// Both waves padded side by side: as transformers' batch where that is the same computation
+    /// (data2vec-audio's padding leaks through its five positional convolutions there, group norm has
+    /// none), and always as each wave alone.
+    fn batches_agree(&self) {
+        let batch = self.logits(&["wav0", "wav1"], self.masks());
+        for (row, wave) in ["wav0", "wav1"].into_iter().enumerate() {
+            let alone = self.logits(&[wave], self.masks()).squeeze(0).unwrap();
+            let real = alone.dim(0).unwrap();
+            let part = |t: &Tensor| t.get(row).unwrap().narrow(0, 0, real).unwrap();
+            assert_close(&part(&batch), &alone, LIMIT);
+            let leaks = self.backbone.config().positional.layers > 1 && row == 1;
+            if let Some(expected) = self.reference.get("batched_logits").filter(|_| !leaks) {
+                assert_close(&part(&batch), &part(expected), LIMIT);
+            }
+        }
+    }
+}
+
+macro_rules! formats {
+    ($($test:ident: $architecture:literal, $file:literal, $stored:ident;)*) => {$(
+        #[test]
+        fn $test() {
+            let case = Case::open($architecture, $file, Stored::$stored);
+            if case.stored == Stored::Whole {
+                case.states_and_logits_agree();
+            }
+            case.masked_logits_agree();
+            case.batches_agree();
+        }
+    )*};
+}
+
+formats! {
+    xlsr_directory_agrees: "xlsr", "", Whole;
+    xlsr_safetensors_agrees: "xlsr", "model.safetensors", Whole;
+    xlsr_pytorch_with_the_older_weight_norm_agrees: "xlsr", "pytorch_model.bin", Masked;
+    xlsr_fairseq_agrees: "xlsr", "fairseq.pt", Masked;
+    wav2vec2_directory_agrees: "wav2vec2-base", "", Whole;
+    wav2vec2_pytorch_agrees: "wav2vec2-base", "pytorch_model.bin", Masked;
+    wav2vec2_fairseq_agrees: "wav2vec2-base", "fairseq.pt", Masked;
+    wav2vec2_fairseq_before_zip_agrees: "wav2vec2-base", "fairseq-legacy.pt", Masked;
+    hubert_directory_agrees: "hubert-base", "", Whole;
+    hubert_pytorch_agrees: "hubert-base", "pytorch_model.bin", Masked;
+    hubert_fairseq_agrees: "hubert-base", "fairseq.pt", Masked;
+    data2vec_directory_agrees: "data2vec-audio", "", Whole;
+    data2vec_pytorch_agrees: "data2vec-audio", "pytorch_model.bin", Masked;
+    data2vec_fairseq_agrees: "data2vec-audio", "fairseq.pt", Masked;
+}
