@@ -1,0 +1,173 @@
+//! Containers and codecs, through symphonia's readers and decoders and our [`Opus`](super::opus).
+
+use super::intake::Intake;
+use super::opus::Opus;
+use super::sniff::{SUPPORTED, skip_tags};
+use super::{Container, mp4, wav};
+use crate::{Error, Result};
+use std::borrow::Cow;
+use std::io::Cursor;
+use std::sync::LazyLock;
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::AudioDecoder;
+use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
+use symphonia::core::codecs::registry::CodecRegistry;
+use symphonia::core::errors::{Error as Broken, Result as Read};
+use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
+use symphonia::core::io::MediaSourceStream;
+use symphonia::default::formats as readers;
+
+static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
+    let mut codecs = CodecRegistry::new();
+    symphonia::default::register_enabled_codecs(&mut codecs);
+    codecs.register_audio_decoder::<Opus>();
+    codecs
+});
+
+/// Decodes the first audio track of `bytes` into the intake that `open(rate_hz, channels)` makes.
+pub(super) fn decode(
+    bytes: &[u8],
+    container: Container,
+    open: impl Fn(u32, usize) -> Result<Intake>,
+) -> Result<Vec<Vec<f32>>> {
+    let bytes = match container {
+        Container::Wav => wav::mended(skip_tags(bytes)),
+        _ => Cow::Borrowed(skip_tags(bytes)),
+    };
+    let broken = |e: Broken| refuse(container, &e);
+    let mut reader = read(&bytes, container).map_err(broken)?;
+    let delay = if container == Container::Mp4 { mp4::delay(&bytes) } else { 0 };
+    let mut clip = Clip { container, delay, track: 0, decoder: None, intake: None, good: 0, bad: 0 };
+    clip.choose_track(reader.as_ref())?;
+    loop {
+        match reader.next_packet() {
+            Ok(Some(packet)) if packet.track_id == clip.track => clip.take(&packet, &open)?,
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            // Another stream follows in the same file (chained Ogg).
+            Err(Broken::ResetRequired) => clip.choose_track(reader.as_ref())?,
+            Err(Broken::IoError(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => break,
+            Err(e) => return Err(broken(e)),
+        }
+    }
+    clip.finish()
+}
+
+fn read<'s>(bytes: &'s [u8], container: Container) -> Read<Box<dyn FormatReader + 's>> {
+    let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
+    let options = FormatOptions::default();
+    Ok(match container {
+        Container::Wav => Box::new(readers::WavReader::try_new(stream, options)?),
+        Container::Flac => Box::new(readers::FlacReader::try_new(stream, options)?),
+        Container::Mp3 => Box::new(readers::MpaReader::try_new(stream, options)?),
+        Container::Adts => Box::new(readers::AdtsReader::try_new(stream, options)?),
+        Container::Ogg => Box::new(readers::OggReader::try_new(stream, options)?),
+        Container::Matroska => Box::new(readers::MkvReader::try_new(stream, options)?),
+        Container::Mp4 => Box::new(readers::IsoMp4Reader::try_new(stream, options)?),
+        Container::Aiff => Box::new(readers::AiffReader::try_new(stream, options)?),
+        Container::Caf => Box::new(readers::CafReader::try_new(stream, options)?),
+    })
+}
+
+fn refuse(container: Container, why: &Broken) -> Error {
+    let name = container.name();
+    match why {
+        Broken::Unsupported(what) => Error::UnsupportedMedia(format!(
+            "this {name} uses something that cannot be decoded ({what}); supported: {SUPPORTED}"
+        )),
+        Broken::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Error::UndecodableAudio(format!("this {name} ends inside its header: was it cut?"))
+        }
+        other => Error::UndecodableAudio(format!("this {name} is broken: {other}")),
+    }
+}
+
+/// One track on its way from packets to samples.
+struct Clip {
+    container: Container,
+    /// Decoded frames still to drop: the encoder's delay.
+    delay: u64,
+    track: u32,
+    decoder: Option<Box<dyn AudioDecoder>>,
+    /// Opened by the first decoded block: only the decoder knows rate and channels for certain.
+    intake: Option<Intake>,
+    good: usize,
+    bad: usize,
+}
+
+impl Clip {
+    fn choose_track(&mut self, reader: &dyn FormatReader) -> Result<()> {
+        let track = reader.default_track(TrackType::Audio).and_then(audio_parameters);
+        let Some((id, parameters)) = track else {
+            return Err(Error::UnsupportedMedia(format!(
+                "this {} has no audio track of a known codec; supported: {SUPPORTED}",
+                self.container.name()
+            )));
+        };
+        let decoder = CODECS.make_audio_decoder(parameters, &Default::default());
+        self.decoder = Some(decoder.map_err(|e| refuse(self.container, &e))?);
+        self.track = id;
+        if parameters.codec == CODEC_ID_OPUS {
+            // Its decoder takes its delay off by itself.
+            self.delay = 0;
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        packet: &symphonia::core::packet::Packet,
+        open: impl Fn(u32, usize) -> Result<Intake>,
+    ) -> Result<()> {
+        let Some(decoder) = &mut self.decoder else { return Ok(()) };
+        let mut block = Vec::new();
+        match decoder.decode(packet) {
+            Ok(decoded) => {
+                self.good += 1;
+                let (rate, channels) = (decoded.spec().rate(), decoded.spec().channels().count());
+                let intake = match &mut self.intake {
+                    Some(intake) => intake,
+                    none => none.insert(open(rate, channels)?),
+                };
+                if !intake.expects(rate, channels) {
+                    return Err(Error::UndecodableAudio(format!(
+                        "the audio changes to {rate} Hz and {channels} channels after {:.3} s: send the parts \
+                         one by one",
+                        intake.seconds()
+                    )));
+                }
+                decoded.copy_to_vec_interleaved::<f32>(&mut block);
+                let early = self.delay.min(decoded.frames() as u64);
+                self.delay -= early;
+                intake.take(&block[early as usize * channels..])
+            }
+            Err(Broken::DecodeError(_) | Broken::IoError(_)) => {
+                self.bad += 1;
+                match &mut self.intake {
+                    Some(intake) => intake.take_silence(packet.dur.get()),
+                    None => Ok(()),
+                }
+            }
+            Err(e) => Err(refuse(self.container, &e)),
+        }
+    }
+
+    fn finish(self) -> Result<Vec<Vec<f32>>> {
+        let name = self.container.name();
+        if self.bad * 3 > self.good {
+            let packets = self.good + self.bad;
+            return Err(Error::UndecodableAudio(format!(
+                "{} of the {packets} packets of this {name} are damaged: at most a quarter may be",
+                self.bad
+            )));
+        }
+        self.intake.ok_or(Error::EmptyAudio)?.finish()
+    }
+}
+
+fn audio_parameters(track: &Track) -> Option<(u32, &symphonia::core::codecs::audio::AudioCodecParameters)> {
+    match &track.codec_params {
+        Some(CodecParameters::Audio(parameters)) => Some((track.id, parameters)),
+        _ => None,
+    }
+}
