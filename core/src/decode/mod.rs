@@ -4,9 +4,11 @@
 //! dropped), [`words`] gathers symbols into [`Word`]s by the [`Vocab`]'s separator.
 
 mod greedy;
+pub mod lm;
 mod vocab;
 mod words;
 
 pub use greedy::{Symbol, greedy};
+pub use lm::Lm;
 pub use vocab::Vocab;
 pub use words::{Word, text, words};
