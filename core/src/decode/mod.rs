@@ -3,12 +3,19 @@
 //! The way down: [`greedy`] turns logits `(T, V)` into [`Symbol`]s (best path, repeats collapsed, blanks
 //! dropped), [`words`] gathers symbols into [`Word`]s by the [`Vocab`]'s separator.
 
+mod align;
+#[cfg(test)]
+mod brute;
 mod greedy;
 pub mod lm;
+mod posteriors;
+mod spell;
 mod vocab;
 mod words;
 
+pub use align::{Alignment, align, align_symbols};
 pub use greedy::{Symbol, greedy};
 pub use lm::Lm;
+pub use spell::spell;
 pub use vocab::Vocab;
 pub use words::{Word, text, words};
