@@ -4,9 +4,12 @@
 //! dropped), [`words`] gathers symbols into [`Word`]s by the [`Vocab`]'s separator.
 
 mod align;
+mod beam;
 #[cfg(test)]
 mod brute;
+mod fusion;
 mod greedy;
+mod keyterms;
 pub mod lm;
 mod posteriors;
 mod spell;
@@ -14,7 +17,10 @@ mod vocab;
 mod words;
 
 pub use align::{Alignment, align, align_symbols};
+pub use beam::{Beam, Hypothesis, beam};
+pub use fusion::WordModel;
 pub use greedy::{Symbol, greedy};
+pub use keyterms::KeyTerms;
 pub use lm::Lm;
 pub use spell::spell;
 pub use vocab::Vocab;

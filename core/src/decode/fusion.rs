@@ -1,0 +1,130 @@
+//! What the text of a prefix adds to its acoustic score: language model, word bonus, key terms.
+
+use super::lm::{Candidates, Context, Lm};
+use super::{KeyTerms, Vocab};
+
+/// A language model and how much it counts.
+#[derive(Clone, Copy, Debug)]
+pub struct WordModel<'a> {
+    /// The n-grams.
+    pub lm: &'a Lm,
+    /// Weight of `ln p(word | context)`; 0.5 is a fair start.
+    pub alpha: f32,
+    /// Added for each word, against the model's preference for few; 1.5 is a fair start.
+    pub beta: f32,
+    /// Added for each word the model does not list; -10 is a fair start.
+    pub unknown: f32,
+}
+
+impl<'a> WordModel<'a> {
+    /// The weights that pyctcdecode made usual: alpha 0.5, beta 1.5, unknown -10.
+    pub fn new(lm: &'a Lm) -> Self {
+        Self { lm, alpha: 0.5, beta: 1.5, unknown: -10.0 }
+    }
+}
+
+/// The scorers of one search.
+pub(super) struct Fusion<'a> {
+    pub(super) vocab: &'a Vocab,
+    pub(super) words: Option<WordModel<'a>>,
+    pub(super) terms: Option<&'a KeyTerms>,
+}
+
+/// All that the future of a prefix needs to know of its text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TextState {
+    /// Sum of what words and key terms have added.
+    pub(super) score: f64,
+    term: u32,
+    /// At the start of the text or after a separator.
+    boundary: bool,
+    /// Closed words, and the word being spelt; `None` without a model.
+    words: Option<(Context, Candidates)>,
+    /// The open word begins no listed word, and has paid for that already.
+    paid: bool,
+}
+
+impl Fusion<'_> {
+    /// Before the first symbol.
+    pub(super) fn start(&self) -> TextState {
+        TextState {
+            score: 0.0,
+            term: self.terms.map_or(0, KeyTerms::start),
+            boundary: true,
+            words: self.words.map(|m| (m.lm.start(), m.lm.candidates())),
+            paid: false,
+        }
+    }
+
+    /// After one more symbol. A word is scored when it closes: at the separator, or at once in scripts
+    /// without spaces. A word that can no longer become a listed one pays for it as soon as that shows.
+    pub(super) fn extend(&self, state: &TextState, symbol: usize) -> TextState {
+        let mut next = *state;
+        self.step_terms(&mut next, symbol);
+        if Some(symbol) == self.vocab.separator() {
+            self.close(&mut next);
+        } else if let (Some(model), Some((_, letters)), Some(written)) =
+            (self.words, next.words.as_mut(), self.vocab.written(symbol))
+        {
+            *letters = model.lm.narrow(letters, written);
+            if letters.is_unknown() && !next.paid {
+                next.paid = true;
+                next.score += f64::from(model.unknown);
+            }
+            if self.vocab.separator().is_none() {
+                self.close(&mut next);
+            }
+        }
+        next
+    }
+
+    /// The score after `symbol`, without the cost of spelling on: exact but for [`Self::extend`]'s early
+    /// payment. Cheap enough to rank every extension of every prefix.
+    pub(super) fn foresee(&self, state: &TextState, symbol: usize) -> f64 {
+        if self.words.is_some() && self.vocab.separator().is_none() {
+            return self.extend(state, symbol).score;
+        }
+        let mut next = *state;
+        self.step_terms(&mut next, symbol);
+        next.score
+    }
+
+    /// What ending the text here adds: the last word, the end of the sentence, unfinished key terms.
+    pub(super) fn finish(&self, state: &TextState) -> f64 {
+        let mut last = *state;
+        last.score += self.terms.map_or(0.0, |terms| terms.finish(state.term));
+        self.close(&mut last);
+        if let (Some(model), Some((context, _))) = (self.words, &last.words) {
+            last.score += f64::from(model.alpha) * f64::from(model.lm.finish(context));
+        }
+        last.score
+    }
+
+    fn step_terms(&self, state: &mut TextState, symbol: usize) {
+        let Some(terms) = self.terms else { return };
+        let boundary = Some(symbol) == self.vocab.separator();
+        // Two separators in a row are one boundary.
+        if !(boundary && state.boundary) {
+            let (term, earned) = terms.step(state.term, symbol);
+            state.term = term;
+            state.score += earned;
+        }
+        state.boundary = boundary;
+    }
+
+    /// Scores the open word, if there is one.
+    fn close(&self, state: &mut TextState) {
+        let (Some(model), Some((context, letters))) = (self.words, &mut state.words) else { return };
+        if letters.is_empty() {
+            return;
+        }
+        let word = model.lm.complete(letters);
+        let (ln_p, after) = model.lm.score(context, word);
+        state.score += f64::from(model.alpha) * f64::from(ln_p) + f64::from(model.beta);
+        if word.is_none() && !state.paid {
+            state.score += f64::from(model.unknown);
+        }
+        (*context, *letters) = (after, model.lm.candidates());
+        state.paid = false;
+    }
+}
