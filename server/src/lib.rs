@@ -1,1 +1,29 @@
-//! s3router
+//! One resident backbone, many languages, HTTP.
+//!
+//! The way of a request: [`router`] → [`middleware`] → [`routes`] (a handler of ten lines) → [`intake`]
+//! (query and body) → [`transcription`] (permit, decoding on a blocking thread) → [`schedule`] (queue, policy,
+//! the engine's thread) → [`render`] (the format asked for). Errors are one closed list and meet a status code
+//! in [`error`] alone; metrics are recorded once, in [`middleware::request`].
+
+pub mod app;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod error;
+pub mod intake;
+pub mod lifecycle;
+pub mod listen;
+pub mod load;
+pub mod metrics;
+pub mod middleware;
+pub mod render;
+pub mod router;
+pub mod routes;
+pub mod schedule;
+pub mod telemetry;
+pub mod transcription;
+
+pub use app::{App, Loaded};
+pub use config::Config;
+pub use listen::serve;
+pub use router::router;

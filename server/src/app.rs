@@ -1,0 +1,139 @@
+//! The state that every request shares, and the thread that owns the engine.
+
+use crate::{
+    config::{Config, EngineConfig, Keys},
+    error::{ApiError, Result},
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+    schedule::{Scheduler, queue::Queue, worker},
+};
+use anyhow::Context;
+use s3router_core::{Engine, Utterance, audio::RATE_HZ, packs::Packs};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock},
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::Semaphore;
+
+/// A server's inside, without its socket.
+#[derive(Debug)]
+pub struct App {
+    /// As the operator wants it.
+    pub config: Config,
+    /// Loading, ready, draining.
+    pub lifecycle: Lifecycle,
+    /// The way to the engine.
+    pub scheduler: Scheduler,
+    /// What Prometheus reads.
+    pub metrics: Arc<Metrics>,
+    pub(crate) keys: Keys,
+    /// One per core: decoding is computing, and more threads would only take turns.
+    pub(crate) decoders: Arc<Semaphore>,
+    pub(crate) started: u64,
+    packs: OnceLock<Packs>,
+}
+
+/// What a server serves.
+pub struct Loaded {
+    /// The resident backbone.
+    pub engine: Engine,
+    /// Its languages.
+    pub packs: Packs,
+}
+
+impl App {
+    /// Starts loading what `config` names, on a thread of its own, and returns at once.
+    ///
+    /// # Errors
+    /// When the API keys cannot be read or no thread can be had. A backbone that does not load is told by
+    /// [`Lifecycle::failed`].
+    pub fn build(config: Config) -> anyhow::Result<Arc<Self>> {
+        Self::start(config, |engine| crate::load::load(engine))
+    }
+
+    /// As [`build`](Self::build), with another way to load: a tiny model in tests.
+    ///
+    /// # Errors
+    /// As `build`.
+    pub fn start(
+        config: Config,
+        load: impl FnOnce(&EngineConfig) -> anyhow::Result<Loaded> + Send + 'static,
+    ) -> anyhow::Result<Arc<Self>> {
+        let metrics = Arc::new(Metrics::new()?);
+        let (scheduler, queue) = Scheduler::new(&config.batching, Arc::clone(&metrics));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let app = Arc::new(Self {
+            keys: config.auth.keys()?,
+            config,
+            lifecycle: Lifecycle::default(),
+            scheduler,
+            metrics,
+            decoders: Arc::new(Semaphore::new(cores)),
+            started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            packs: OnceLock::new(),
+        });
+        let weak = Arc::downgrade(&app);
+        let engine_config = app.config.engine.clone();
+        std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || {
+                // Weak: the thread ends when the app is dropped, not the other way round.
+                let loaded = guarded(|| load(&engine_config));
+                if let (Some(app), outcome) = (weak.upgrade(), loaded) {
+                    own_engine(app, outcome, queue);
+                }
+            })
+            .context("cannot start the engine's thread")?;
+        Ok(app)
+    }
+
+    /// What is loaded.
+    ///
+    /// # Errors
+    /// 503 while loading.
+    pub fn packs(&self) -> Result<&Packs> {
+        match self.packs.get() {
+            Some(packs) => Ok(packs),
+            None => {
+                Err(self.lifecycle.check().err().unwrap_or_else(|| ApiError::internal("ready without packs")))
+            }
+        }
+    }
+}
+
+/// The life of the engine's thread after loading: warm up, then serve until nobody can ask any more.
+fn own_engine(app: Arc<App>, loaded: anyhow::Result<Loaded>, queue: Queue) {
+    let ready = loaded.and_then(|Loaded { engine, packs }| {
+        warm_up(&engine, &packs)?;
+        Ok((engine, packs))
+    });
+    match ready {
+        Ok((engine, packs)) => {
+            app.metrics.packs(packs.iter().map(AsRef::as_ref));
+            tracing::info!(packs = packs.iter().count(), "ready: the warm-up transcription succeeded");
+            let _ = app.packs.set(packs);
+            app.lifecycle.loaded(Ok(()));
+            drop(app);
+            worker::run(queue, |batch| engine.transcribe(batch));
+        }
+        Err(error) => app.lifecycle.loaded(Err(error)),
+    }
+}
+
+/// A real transcription of a second of tone; its text does not matter, that it succeeds does.
+fn warm_up(engine: &Engine, packs: &Packs) -> anyhow::Result<()> {
+    let pack = packs.iter().next().context("no pack could be loaded: --packs names a folder of packs")?;
+    let tone = (0..RATE_HZ).map(|i| 0.1 * (i as f32 * 0.17).sin()).collect::<Vec<f32>>();
+    let utterance = Utterance { samples: tone.into(), pack: Arc::clone(pack) };
+    for result in guarded(|| Ok(engine.transcribe(&[utterance])))? {
+        result.with_context(|| format!("the warm-up transcription in {} failed", pack.meta.language))?;
+    }
+    Ok(())
+}
+
+/// A panic of a third party's parser is a failed start with a message, not a server that loads for ever.
+fn guarded<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|p| anyhow::bail!("loading panicked: {}", crate::telemetry::message(p.as_ref())))
+}

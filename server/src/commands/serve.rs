@@ -1,0 +1,53 @@
+//! `s3router serve`.
+
+use crate::{App, Config, listen, telemetry};
+use anyhow::{Context, Result};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Flags of `serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  s3router serve
+  s3router serve --backbone hf:facebook/wav2vec2-xls-r-300m --packs packs/ --listen 0.0.0.0:8080
+  curl --data-binary @clip.wav 'http://127.0.0.1:8080/transcribe?lang=tr'")]
+pub struct ServeArgs {
+    /// Everything there is to decide.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// Serves until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When the address is taken, the backbone cannot be loaded, or accepted requests outlast the shutdown.
+pub fn run(args: ServeArgs) -> Result<()> {
+    let config = args.config;
+    telemetry::init(&config.telemetry)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let outcome = runtime.block_on(async {
+        let shutdown = listen::signals()?;
+        let listener = TcpListener::bind(config.bind.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}: is another server there? --listen names another port",
+                config.bind.listen
+            )
+        })?;
+        let address = listener.local_addr().context("the socket has no address")?;
+        let app = App::build(config)?;
+        tracing::info!("listening on http://{address}, loading {}", app.config.engine.backbone);
+        warn_if_open(&app);
+        listen::serve(listener, app, shutdown).await
+    });
+    // The engine may be in the middle of a batch that nobody waits for.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn warn_if_open(app: &Arc<App>) {
+    if !app.keys.required() && !app.config.bind.listen.ip().is_loopback() {
+        tracing::warn!("anyone on the network may use this server: --api-key-file closes it");
+    }
+}

@@ -1,0 +1,218 @@
+//! What Prometheus reads. One struct; a request is recorded once, from its answer and its timings.
+//!
+//! Units are base units (seconds, bytes), counters end in `_total`, and `lang` only ever takes the ids of
+//! loaded packs (`none` before a language is known), so that no client can invent a label value.
+
+use prometheus::{
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec,
+    Opts, Registry, TextEncoder, core::Collector,
+};
+use s3router_core::{Utterance, audio::RATE_HZ, packs::LoadedPack};
+use s3router_proto::Timing;
+use std::time::Duration;
+
+/// 1 ms to 65 s, doubling.
+const SECONDS: [f64; 17] = [
+    0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384,
+    32.768, 65.536,
+];
+
+/// Every metric of the server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests by outcome; `code` is `ok` or one of the closed list of errors.
+    pub requests: IntCounterVec,
+    /// From the head of a request to its answer.
+    pub request_seconds: HistogramVec,
+    /// Requests being answered now.
+    pub in_flight: IntGaugeVec,
+    stage_seconds: HistogramVec,
+    audio_seconds: CounterVec,
+    queue_depth: IntGaugeVec,
+    queue_audio_seconds: Gauge,
+    /// Requests refused before work: `reason` is the error's code.
+    pub rejected: IntCounterVec,
+    /// Clients that left; `stage` is how far their request had come.
+    pub cancelled: IntCounterVec,
+    batch_size: HistogramVec,
+    batch_languages: HistogramVec,
+    batch_padding: HistogramVec,
+    engine_seconds: Counter,
+    mask_bytes: GaugeVec,
+    mask_info: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Metrics of one server, in a registry of its own.
+    ///
+    /// # Errors
+    /// When two metrics share a name: a bug that any test finds.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let build = IntGaugeVec::new(opts("build_info", "Version of the program."), &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        keep(&registry, build)?;
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let r = &registry;
+        let seconds =
+            |name, help| HistogramOpts::new(name, help).namespace("s3router").buckets(SECONDS.to_vec());
+        let sizes = |name, help| {
+            let buckets = vec![1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0];
+            HistogramOpts::new(name, help).namespace("s3router").buckets(buckets)
+        };
+        let padding = HistogramOpts::new("batch_padding_ratio", "Padding per padded batch, 0 to 1.")
+            .namespace("s3router")
+            .buckets(vec![0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25]);
+        Ok(Self {
+            requests: keep(
+                r,
+                IntCounterVec::new(
+                    opts("requests_total", "Requests by outcome."),
+                    &["route", "lang", "code"],
+                )?,
+            )?,
+            request_seconds: keep(
+                r,
+                HistogramVec::new(
+                    seconds("request_duration_seconds", "From the head of a request to its answer."),
+                    &["route", "lang"],
+                )?,
+            )?,
+            in_flight: keep(
+                r,
+                IntGaugeVec::new(opts("requests_in_flight", "Requests being answered now."), &["route"])?,
+            )?,
+            stage_seconds: keep(
+                r,
+                HistogramVec::new(
+                    seconds(
+                        "stage_duration_seconds",
+                        "One stage of a request: upload, decode, queue or forward.",
+                    ),
+                    &["stage"],
+                )?,
+            )?,
+            audio_seconds: keep(
+                r,
+                CounterVec::new(opts("audio_seconds_total", "Audio transcribed, all channels."), &["lang"])?,
+            )?,
+            queue_depth: keep(
+                r,
+                IntGaugeVec::new(opts("queue_depth", "Jobs waiting for the engine."), &["lang"])?,
+            )?,
+            queue_audio_seconds: keep(
+                r,
+                Gauge::with_opts(opts("queue_audio_seconds", "Audio waiting for the engine."))?,
+            )?,
+            rejected: keep(
+                r,
+                IntCounterVec::new(opts("rejected_total", "Requests refused before any work."), &["reason"])?,
+            )?,
+            cancelled: keep(
+                r,
+                IntCounterVec::new(opts("cancelled_total", "Requests whose client left."), &["stage"])?,
+            )?,
+            batch_size: keep(r, HistogramVec::new(sizes("batch_size", "Utterances in a batch."), &[])?)?,
+            batch_languages: keep(
+                r,
+                HistogramVec::new(sizes("batch_languages", "Languages in a batch."), &[])?,
+            )?,
+            batch_padding: keep(r, HistogramVec::new(padding, &[])?)?,
+            engine_seconds: keep(
+                r,
+                Counter::with_opts(opts("engine_busy_seconds_total", "Time the engine spent on batches."))?,
+            )?,
+            mask_bytes: keep(
+                r,
+                GaugeVec::new(opts("mask_resident_bytes", "Mask bits and heads held in memory."), &["tier"])?,
+            )?,
+            mask_info: keep(
+                r,
+                IntGaugeVec::new(opts("mask_info", "Packs in service."), &["lang", "generation", "sha256"])?,
+            )?,
+            registry,
+        })
+    }
+
+    /// The exposition format.
+    ///
+    /// # Errors
+    /// When a metric cannot be written as text: a bug.
+    pub fn text(&self) -> prometheus::Result<String> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// The packs now in service, instead of those before.
+    pub fn packs<'a>(&self, packs: impl Iterator<Item = &'a LoadedPack>) {
+        self.mask_info.reset();
+        let mut bytes = 0;
+        for pack in packs {
+            bytes += pack.bytes;
+            let generation = pack.generation.to_string();
+            self.mask_info.with_label_values(&[&pack.meta.language, &generation, &pack.sha256]).set(1);
+        }
+        self.mask_bytes.with_label_values(&["host"]).set(bytes as f64);
+    }
+
+    /// One request's stages, from its answer.
+    pub fn record(&self, timing: &Timing) {
+        let stages = [
+            ("upload", timing.upload_ms),
+            ("decode", timing.decode_ms),
+            ("queue", timing.queue_ms),
+            ("forward", timing.infer_ms),
+        ];
+        for (stage, ms) in stages {
+            self.stage_seconds.with_label_values(&[stage]).observe(ms / 1000.0);
+        }
+    }
+
+    /// Audio that became text.
+    pub fn transcribed(&self, language: &str, seconds: f64) {
+        self.audio_seconds.with_label_values(&[language]).inc_by(seconds);
+    }
+
+    pub(crate) fn job_queued(&self, utterance: &Utterance) {
+        self.queue_depth.with_label_values(&[&utterance.pack.meta.language]).inc();
+        self.queue_audio_seconds.add(seconds_of(utterance));
+    }
+
+    pub(crate) fn job_left(&self, utterance: &Utterance) {
+        self.queue_depth.with_label_values(&[&utterance.pack.meta.language]).dec();
+        self.queue_audio_seconds.sub(seconds_of(utterance));
+    }
+
+    pub(crate) fn batch_formed(&self, batch: &[Utterance]) {
+        let none: [&str; 0] = [];
+        self.batch_size.with_label_values(&none).observe(batch.len() as f64);
+        let mut languages: Vec<&str> = batch.iter().map(|u| u.pack.meta.language.as_str()).collect();
+        languages.sort_unstable();
+        languages.dedup();
+        self.batch_languages.with_label_values(&none).observe(languages.len() as f64);
+        let longest = batch.iter().map(|u| u.samples.len()).max().unwrap_or(0);
+        let total: usize = batch.iter().map(|u| u.samples.len()).sum();
+        let padded = (longest * batch.len()).max(1);
+        self.batch_padding.with_label_values(&none).observe(1.0 - total as f64 / padded as f64);
+    }
+
+    pub(crate) fn batch_done(&self, spent: Duration) {
+        self.engine_seconds.inc_by(spent.as_secs_f64());
+    }
+}
+
+fn seconds_of(utterance: &Utterance) -> f64 {
+    utterance.samples.len() as f64 / f64::from(RATE_HZ)
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("s3router")
+}
+
+fn keep<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prometheus::Result<C> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}

@@ -1,0 +1,80 @@
+//! The table of routes, and the document made from the same table.
+
+use crate::{
+    app::App,
+    error::ApiError,
+    middleware::{auth, request},
+    routes::{health, metrics, openai, packs, page, transcribe},
+    telemetry,
+};
+use axum::{Router, http::Uri, middleware, response::Response, routing::get};
+use s3router_proto::{ErrorBody, ErrorKind};
+use std::{any::Any, sync::Arc};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::SwaggerUi;
+
+/// Routes and layers over `app`.
+pub fn router(app: Arc<App>) -> Router {
+    let (routes, document) = table(&app).split_for_parts();
+    routes
+        .route("/", get(page::index))
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .fallback(async |uri: Uri| {
+            ApiError::new(ErrorKind::NotFound, format!("no route {}: /docs lists them", uri.path()))
+        })
+        .method_not_allowed_fallback(async |uri: Uri| {
+            let message = format!("{} takes another method: /docs lists them", uri.path());
+            ApiError::new(ErrorKind::MethodNotAllowed, message)
+        })
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::observe))
+        .with_state(app)
+}
+
+/// The OpenAPI document.
+pub fn document(app: &Arc<App>) -> utoipa::openapi::OpenApi {
+    table(app).into_openapi()
+}
+
+fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
+    // Probes, metrics and the page itself need no key; whatever costs or tells does.
+    let guarded = OpenApiRouter::new()
+        .routes(routes!(transcribe::transcribe))
+        .routes(routes!(openai::create_transcription))
+        .routes(routes!(openai::list_models))
+        .routes(routes!(packs::list_packs))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(app), auth::require_key));
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(guarded)
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics))
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    use axum::response::IntoResponse;
+    ApiError::internal(format!("a handler panicked: {}", telemetry::message(panic.as_ref()))).into_response()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "s3router", description = "One speech backbone, a mask per language: audio in, words out.",
+         license(name = "MIT OR Apache-2.0")),
+    components(schemas(ErrorBody)),
+    modifiers(&Key)
+)]
+struct Document;
+
+struct Key;
+
+impl Modify for Key {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        document.components.get_or_insert_default().add_security_scheme("key", SecurityScheme::Http(bearer));
+    }
+}

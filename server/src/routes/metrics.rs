@@ -1,0 +1,20 @@
+//! Prometheus.
+
+use crate::{
+    app::App,
+    error::{ApiError, Result},
+};
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use std::sync::Arc;
+
+/// Counters, gauges and histograms in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "health",
+    responses((status = 200, body = String, content_type = "text/plain")))]
+pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response> {
+    let text = app.metrics.text().map_err(ApiError::internal)?;
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
+}

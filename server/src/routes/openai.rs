@@ -1,0 +1,86 @@
+//! OpenAI's routes, for the clients that people already have.
+
+use crate::{
+    app::App,
+    error::{ApiError, Errors, Result},
+    intake::{body, form, openai::Ask},
+    middleware::request::Trace,
+    render::openai,
+    transcription::{self, Wish},
+};
+use axum::{
+    Extension, Json,
+    body::{Body, Bytes},
+    extract::State,
+    http::HeaderMap,
+    response::Response,
+};
+use s3router_core::audio::Channels;
+use s3router_proto::{
+    ErrorKind,
+    openai::{Model, ModelList, Transcription, TranscriptionVerbose},
+};
+use std::sync::Arc;
+
+/// The languages as models: `s3router-tr` answers Turkish.
+#[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, body = ModelList), Errors),
+    security((), ("key" = [])))]
+pub async fn list_models(State(app): State<Arc<App>>) -> Result<Json<ModelList>> {
+    let model = |id| Model { id, object: "model".into(), created: app.started, owned_by: "s3router".into() };
+    let languages = app.packs()?.iter().map(|p| format!("s3router-{}", p.meta.language));
+    let data = std::iter::once("s3router".to_owned()).chain(languages).map(model).collect();
+    Ok(Json(ModelList { object: "list".into(), data }))
+}
+
+/// OpenAI's file transcription.
+#[utoipa::path(post, path = "/v1/audio/transcriptions", tag = "openai",
+    request_body(content = TranscriptionForm, content_type = "multipart/form-data"),
+    responses((status = 200, content((Transcription = "application/json"), (TranscriptionVerbose = "application/json"),
+        (String = "text/plain"), (String = "text/vtt"), (String = "text/event-stream")),
+        description = "What was said, in the `response_format` asked for",
+        headers(("x-s3router-pack" = String, description = "Id, generation and SHA-256 of the pack"))), Errors),
+    security((), ("key" = [])))]
+pub async fn create_transcription(
+    State(app): State<Arc<App>>,
+    Extension(trace): Extension<Trace>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let _working = app.lifecycle.enter()?;
+    app.scheduler.check_room()?;
+    trace.enter("upload");
+    let boundary = form::boundary(&headers).unwrap_or_else(|| {
+        Err(ApiError::new(
+            ErrorKind::InvalidRequest,
+            "expected multipart/form-data; POST /transcribe takes bare audio",
+        ))
+    })?;
+    let form = form::read(body::read(&headers, body, &app.config.limits).await?, boundary).await?;
+    let ask = Ask::parse(&form.fields)?;
+    let pack = app.packs()?.get(&ask.lang)?;
+    trace.speaks(&pack.meta.language);
+    let wish = Wish { audio: form.audio()?, pack, raw: None, channels: Channels::Mix, deadline: None };
+    let heard = transcription::transcribe(&app, &trace, wish).await?;
+    Ok(openai::render(&heard, &ask))
+}
+
+/// The form, as the document shows it.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "read by the OpenAPI document only")]
+struct TranscriptionForm {
+    /// The audio.
+    #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
+    file: Bytes,
+    /// `s3router-<language>`; any other name leaves the choice to `language`.
+    #[schema(example = "s3router-tr")]
+    model: String,
+    /// Wins over the language in `model`.
+    language: Option<String>,
+    /// `json`, `text`, `srt`, `verbose_json` or `vtt`.
+    response_format: Option<String>,
+    /// `word`, `segment`; needs `verbose_json`.
+    #[schema(rename = "timestamp_granularities[]")]
+    timestamp_granularities: Option<Vec<String>>,
+    /// Server-sent events, for `json` and `text`.
+    stream: Option<bool>,
+}

@@ -1,0 +1,46 @@
+//! What is loaded.
+
+use crate::{
+    app::App,
+    error::{Errors, Result},
+};
+use axum::{Json, extract::State};
+use s3router_core::packs::LoadedPack;
+use s3router_masks::Kind;
+use s3router_proto::{Pack, PackList, PackState};
+use std::sync::Arc;
+
+/// Every pack in service, and every one that was refused with the reason.
+#[utoipa::path(get, path = "/v1/packs", tag = "packs", responses((status = 200, body = PackList), Errors),
+    security((), ("key" = [])))]
+pub async fn list_packs(State(app): State<Arc<App>>) -> Result<Json<PackList>> {
+    let packs = app.packs()?;
+    let backbone = app.config.engine.backbone.clone();
+    let notice = (backbone == "demo").then(|| DEMO.into());
+    Ok(Json(PackList { backbone, notice, packs: packs.iter().map(|p| ready(p)).collect() }))
+}
+
+const DEMO: &str = "the demo model was trained on synthetic speech: it shows the machine, it does not transcribe \
+                    people; --backbone and --packs serve a real one";
+
+fn ready(pack: &LoadedPack) -> Pack {
+    let meta = &pack.meta;
+    let kind = match meta.kind {
+        Kind::Ctc => "ctc",
+        Kind::Classifier => "classifier",
+    };
+    Pack {
+        language: meta.language.clone(),
+        state: PackState::Ready,
+        reason: None,
+        aliases: meta.aliases.clone(),
+        kind: Some(kind.into()),
+        generation: Some(pack.generation),
+        sha256: Some(pack.sha256.clone()),
+        density: Some(meta.density),
+        covers: Some(meta.covers.clone()),
+        vocab_size: Some(meta.vocab.len()),
+        bytes: Some(pack.bytes),
+        training: (!meta.training.is_null()).then(|| meta.training.clone()),
+    }
+}
