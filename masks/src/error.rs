@@ -305,6 +305,15 @@ pub enum Error {
         limit: usize,
     },
 
+    /// Two packs whose masks cover no weight together.
+    #[error("packs `{first}` and `{second}` cover no weight together: they belong to different backbones")]
+    NothingInCommon {
+        /// The first pack.
+        first: String,
+        /// The second pack.
+        second: String,
+    },
+
     // ── The backbone ────────────────────────────────────────────────────────────────────────────
     /// The pack was learnt on another backbone.
     #[error(

@@ -8,6 +8,7 @@
 
 pub mod bits;
 pub mod codec;
+pub mod compare;
 pub mod error;
 pub mod fingerprint;
 pub mod language;
@@ -22,6 +23,7 @@ mod meta;
 
 pub use bits::BitMask;
 pub use codec::Codec;
+pub use compare::{Comparison, Overlap, compare};
 pub use error::{Error, Result};
 pub use fingerprint::{Backbone, Binding};
 pub use meta::FORMAT;

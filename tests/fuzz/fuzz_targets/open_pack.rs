@@ -1,0 +1,15 @@
+//! Any bytes: opening them neither panics nor allocates without bound, and what opens is written and opened
+//! again as the same pack.
+//!
+//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz open_pack tests/fuzz/corpus/open_pack masks/tests/golden`
+//! (create the corpus folder first; the golden packs are the seeds).
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use s3router_masks::{open_bytes, to_bytes};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(opened) = open_bytes(bytes) else { return };
+    let again = to_bytes(&opened.pack, opened.codec).expect("what opened can be written");
+    assert_eq!(open_bytes(&again).expect("what was written opens").pack, opened.pack);
+});
