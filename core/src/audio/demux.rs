@@ -3,10 +3,10 @@
 use super::intake::Intake;
 use super::opus::Opus;
 use super::sniff::{SUPPORTED, skip_tags};
-use super::{Container, mp4, wav};
+use super::{Container, mp4, raw, wav};
 use crate::{Error, Result};
-use std::borrow::Cow;
 use std::io::Cursor;
+use std::panic::AssertUnwindSafe;
 use std::sync::LazyLock;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::AudioDecoder;
@@ -14,7 +14,7 @@ use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
 use symphonia::core::codecs::registry::CodecRegistry;
 use symphonia::core::errors::{Error as Broken, Result as Read};
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{MediaSource, MediaSourceStream, ReadOnlySource};
 use symphonia::default::formats as readers;
 
 static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
@@ -25,19 +25,38 @@ static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
 });
 
 /// Decodes the first audio track of `bytes` into the intake that `open(rate_hz, channels)` makes.
+///
+/// A reader may still hit an assertion on a file made to be hostile (symphonia's MP4 reader does, on an absurd
+/// offset); that is the file's failure, so the fence answers as for any other broken file.
 pub(super) fn decode(
     bytes: &[u8],
     container: Container,
     open: impl Fn(u32, usize) -> Result<Intake>,
 ) -> Result<Vec<Vec<f32>>> {
-    let bytes = match container {
-        Container::Wav => wav::mended(skip_tags(bytes)),
-        _ => Cow::Borrowed(skip_tags(bytes)),
-    };
+    std::panic::catch_unwind(AssertUnwindSafe(|| decode_unfenced(bytes, container, open))).unwrap_or_else(
+        |_| {
+            let name = container.name();
+            Err(Error::UndecodableAudio(format!("this {name} is broken: its reader met an impossible value")))
+        },
+    )
+}
+
+fn decode_unfenced(
+    bytes: &[u8],
+    container: Container,
+    open: impl Fn(u32, usize) -> Result<Intake>,
+) -> Result<Vec<Vec<f32>>> {
+    let bytes = skip_tags(bytes);
+    if container == Container::Wav
+        && let Some((format, samples)) = wav::pcm(bytes)
+    {
+        return raw::samples(samples, &format, open);
+    }
     let broken = |e: Broken| refuse(container, &e);
-    let mut reader = read(&bytes, container).map_err(broken)?;
-    let delay = if container == Container::Mp4 { mp4::delay(&bytes) } else { 0 };
-    let mut clip = Clip { container, delay, track: 0, decoder: None, intake: None, good: 0, bad: 0 };
+    let mut reader = read(bytes, container).map_err(broken)?;
+    let delay = if container == Container::Mp4 { mp4::delay(bytes) } else { 0 };
+    let mut clip =
+        Clip { container, delay, track: 0, decoder: None, intake: None, last_frames: 0, good: 0, bad: 0 };
     clip.choose_track(reader.as_ref())?;
     loop {
         match reader.next_packet() {
@@ -54,7 +73,12 @@ pub(super) fn decode(
 }
 
 fn read<'s>(bytes: &'s [u8], container: Container) -> Read<Box<dyn FormatReader + 's>> {
-    let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
+    let source: Box<dyn MediaSource + 's> = match container {
+        // Told the length, the reader refuses a file that was cut; as a stream it reads what there is.
+        Container::Matroska => Box::new(ReadOnlySource::new(bytes)),
+        _ => Box::new(Cursor::new(bytes)),
+    };
+    let stream = MediaSourceStream::new(source, Default::default());
     let options = FormatOptions::default();
     Ok(match container {
         Container::Wav => Box::new(readers::WavReader::try_new(stream, options)?),
@@ -72,6 +96,10 @@ fn read<'s>(bytes: &'s [u8], container: Container) -> Read<Box<dyn FormatReader 
 fn refuse(container: Container, why: &Broken) -> Error {
     let name = container.name();
     match why {
+        // A part that is not there is damage; a codec that we have not is not.
+        Broken::Unsupported(what) if what.contains("missing") => {
+            Error::UndecodableAudio(format!("this {name} lacks a part ({what}): was it cut?"))
+        }
         Broken::Unsupported(what) => Error::UnsupportedMedia(format!(
             "this {name} uses something that cannot be decoded ({what}); supported: {SUPPORTED}"
         )),
@@ -91,6 +119,8 @@ struct Clip {
     decoder: Option<Box<dyn AudioDecoder>>,
     /// Opened by the first decoded block: only the decoder knows rate and channels for certain.
     intake: Option<Intake>,
+    /// Of the last good packet: what a damaged one is taken to have had (WebM does not say).
+    last_frames: u64,
     good: usize,
     bad: usize,
 }
@@ -139,12 +169,13 @@ impl Clip {
                 decoded.copy_to_vec_interleaved::<f32>(&mut block);
                 let early = self.delay.min(decoded.frames() as u64);
                 self.delay -= early;
+                self.last_frames = decoded.frames() as u64;
                 intake.take(&block[early as usize * channels..])
             }
             Err(Broken::DecodeError(_) | Broken::IoError(_)) => {
                 self.bad += 1;
                 match &mut self.intake {
-                    Some(intake) => intake.take_silence(packet.dur.get()),
+                    Some(intake) => intake.take_silence(self.last_frames),
                     None => Ok(()),
                 }
             }

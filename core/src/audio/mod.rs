@@ -7,9 +7,9 @@
 //!
 //! | cut short | answer |
 //! |---|---|
-//! | WAV, raw PCM, FLAC, MP3, AAC (ADTS), Ogg, WebM, fragmented MP4 | these can be streamed: what arrived is used |
-//! | MP4/M4A with one sample table | `UndecodableAudio`: the table names data that never came |
-//! | any, before its first sample | `UndecodableAudio` |
+//! | WAV, raw PCM, FLAC, MP3, AAC (ADTS), Ogg, WebM, MP4 that starts with its `moov` | what arrived is used |
+//! | MP4/M4A that ends with its `moov`, AIFF, CAF | `UndecodableAudio`: the part that explains the rest never came |
+//! | any, inside its header | `UndecodableAudio` |
 //!
 //! A damaged packet inside a stream counts as silence of its length, so that later word times hold; when more
 //! than a quarter of the packets are damaged the answer is `UndecodableAudio`.

@@ -97,18 +97,27 @@ impl std::fmt::Display for Encoding {
 /// Frames handed on at a time.
 const BLOCK_FRAMES: usize = 4096;
 
-/// Decodes headerless PCM; a last frame that is not whole is left out.
+/// Decodes headerless PCM as a request describes it. An impossible rate is the request's fault, not the audio's.
 pub(super) fn decode(
     bytes: &[u8],
     format: &RawFormat,
     open: impl Fn(u32, usize) -> Result<Intake>,
 ) -> Result<Vec<Vec<f32>>> {
-    let channels = usize::from(format.channels);
-    // What a file's header gets wrong is the file's fault; here the request itself says it.
-    let mut intake = open(format.rate_hz, channels).map_err(|e| match e {
+    let blame_request = |e| match e {
         Error::UndecodableAudio(why) => Error::InvalidRequest(why),
         other => other,
-    })?;
+    };
+    samples(bytes, format, |rate_hz, channels| open(rate_hz, channels).map_err(blame_request))
+}
+
+/// Decodes PCM samples; a last frame that is not whole is left out.
+pub(super) fn samples(
+    bytes: &[u8],
+    format: &RawFormat,
+    open: impl Fn(u32, usize) -> Result<Intake>,
+) -> Result<Vec<Vec<f32>>> {
+    let channels = usize::from(format.channels);
+    let mut intake = open(format.rate_hz, channels)?;
     let mut params = AudioCodecParameters::new();
     params.for_codec(format.encoding.codec()).with_sample_rate(format.rate_hz);
     params.with_channels(Layout::Discrete(format.channels)).with_max_frames_per_packet(BLOCK_FRAMES as u64);

@@ -1,44 +1,72 @@
-//! WAV headers as they are found: written before the length was known, or by a program that never came back.
+//! WAV as it is found: with lengths written before anyone knew them, or by a recorder that never came back.
+//!
+//! hound and symphonia each refuse some of what ffmpeg, browsers and telephone systems write (a length of 0 or
+//! 2^32 − 1, RF64, G.711 with the short header, odd chunks, more than 32 channels), so the two chunks that matter are
+//! looked up here and PCM is read as if it were headerless. What is not PCM (ADPCM) is left to symphonia.
 
-use std::borrow::Cow;
+use super::{Encoding, RawFormat};
 
-/// "Until the end of the stream", as ffmpeg writes to a pipe and symphonia reads.
-const UNKNOWN: u32 = u32::MAX;
+const PCM: u16 = 1;
+const FLOAT: u16 = 3;
+const ALAW: u16 = 6;
+const MULAW: u16 = 7;
+/// The tag proper stands in the first two bytes of the sub-format's GUID.
+const EXTENSIBLE: u16 = 0xfffe;
 
-/// The same file with lengths that symphonia can follow. A file whose header is right is returned as it is.
+/// The format and the samples of a PCM WAV; None for other codecs and for headers that end too early.
 ///
-/// Mended: a RIFF length that is not the file's (0, 2^31, or the file was cut); with it a `data` length of 0,
-/// the mark of a recorder that was stopped; and RF64/BW64, whose real lengths stand in their `ds64` chunk.
-pub(super) fn mended(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let number = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
-    let is_64 = !bytes.starts_with(b"RIFF");
-    let fits = number(4).is_some_and(|n| n as usize == bytes.len().saturating_sub(8));
-    let Some(data) = find_chunk(bytes, b"data").filter(|_| is_64 || !fits) else {
-        return Cow::Borrowed(bytes);
-    };
-    let mut mended = bytes.to_vec();
-    mended[..4].copy_from_slice(b"RIFF");
-    mended[4..8].copy_from_slice(&UNKNOWN.to_le_bytes());
-    if is_64 && let Some(ds64) = find_chunk(bytes, b"ds64") {
-        // ds64: u64 RIFF length, u64 data length.
-        let length = bytes.get(ds64 + 16..ds64 + 24).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
-        mended.truncate(length.unwrap_or(u64::MAX).saturating_add(data as u64 + 8) as usize);
+/// The samples go to the end of the file where their length is unknown: 0 while the RIFF length is wrong as well, or
+/// more than there is. RF64 has it in its `ds64` chunk.
+pub(super) fn pcm(bytes: &[u8]) -> Option<(RawFormat, &[u8])> {
+    let (length, format) = chunk(bytes, b"fmt ")?;
+    let format = read_format(format.get(..length)?)?;
+    let (mut length, samples) = chunk(bytes, b"data")?;
+    if length == 0 && u32_at(bytes, 4)? as usize != bytes.len() - 8 {
+        length = usize::MAX;
     }
-    if is_64 || number(data + 4) == Some(0) {
-        mended[data + 4..data + 8].copy_from_slice(&UNKNOWN.to_le_bytes());
+    if let Some((_, sizes)) = chunk(bytes, b"ds64").filter(|_| length == u32::MAX as usize) {
+        length = usize::try_from(u64::from_le_bytes(*sizes.get(8..)?.first_chunk()?)).unwrap_or(usize::MAX);
     }
-    Cow::Owned(mended)
+    Some((format, &samples[..length.min(samples.len())]))
 }
 
-/// Where the header of the first chunk `tag` stands.
-fn find_chunk(bytes: &[u8], tag: &[u8; 4]) -> Option<usize> {
-    let mut at = 12;
-    loop {
-        let header = bytes.get(at..at + 8)?;
-        if header.starts_with(tag) {
-            return Some(at);
-        }
-        let size = u32::from_le_bytes(header[4..].try_into().ok()?) as usize;
-        at = at.checked_add(8)?.checked_add(size.checked_next_multiple_of(2)?)?;
+/// Fields of `fmt `: tag, channels, rate (4), bytes per second (4), bytes per frame, bits, extension.
+fn read_format(format: &[u8]) -> Option<RawFormat> {
+    let (mut tag, channels, rate_hz) = (u16_at(format, 0)?, u16_at(format, 2)?, u32_at(format, 4)?);
+    if tag == EXTENSIBLE {
+        tag = u16_at(format, 24)?;
     }
+    // 20 bits in 3 bytes are left-justified: the width of the container is what counts.
+    let encoding = match (tag, u16_at(format, 14)?.div_ceil(8)) {
+        (PCM, 1) => Encoding::PcmU8,
+        (PCM, 2) => Encoding::PcmS16le,
+        (PCM, 3) => Encoding::PcmS24le,
+        (PCM, 4) => Encoding::PcmS32le,
+        (FLOAT, 4) => Encoding::PcmF32le,
+        (FLOAT, 8) => Encoding::PcmF64le,
+        (ALAW, 1) => Encoding::Alaw,
+        (MULAW, 1) => Encoding::Mulaw,
+        _ => return None,
+    };
+    Some(RawFormat { encoding, rate_hz, channels })
+}
+
+/// The length that the first chunk `tag` claims, and everything after its header.
+fn chunk<'a>(bytes: &'a [u8], tag: &[u8; 4]) -> Option<(usize, &'a [u8])> {
+    let mut rest = bytes.get(12..)?;
+    loop {
+        let (length, content) = (u32_at(rest, 4)? as usize, rest.get(8..)?);
+        if rest.starts_with(tag) {
+            return Some((length, content));
+        }
+        rest = content.get(length.checked_next_multiple_of(2)?..)?;
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }

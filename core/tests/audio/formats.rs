@@ -1,17 +1,16 @@
 //! Every container of `fixtures/audio` against the WAV that all were made from (`make.sh` there).
 
+use crate::fixture;
 use s3router_core::audio::{Channels, Limits, RATE_HZ, decode};
 
-/// Decodes a fixture as a client would send it: bytes, no name.
-fn fixture(name: &str, channels: Channels) -> Vec<Vec<f32>> {
-    let path = format!("{}/tests/fixtures/audio/{name}", env!("CARGO_MANIFEST_DIR"));
-    let bytes = std::fs::read(&path).unwrap();
-    decode(&bytes, None, channels, &Limits::default()).unwrap_or_else(|e| panic!("{name}: {e}"))
+/// The channels of a fixture.
+fn channels_of(name: &str, channels: Channels) -> Vec<Vec<f32>> {
+    decode(&fixture(name), None, channels, &Limits::default()).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
 fn original() -> Vec<f32> {
-    let path = format!("{}/tests/fixtures/audio/speech.wav", env!("CARGO_MANIFEST_DIR"));
-    let samples = hound::WavReader::open(path).unwrap().into_samples::<i16>();
+    let file = fixture("speech.wav");
+    let samples = hound::WavReader::new(&file[..]).unwrap().into_samples::<i16>();
     samples.map(|s| f32::from(s.unwrap()) / 32768.0).collect()
 }
 
@@ -31,7 +30,6 @@ fn assert_alike(name: &str, want: &[f32], got: &[f32], least_db: f64, longer: us
     let at_zero = snr_db(want, got, 0);
     let (best, lag) =
         (-2000..2000).map(|lag| (snr_db(want, got, lag), lag)).max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
-
     // libopus's own decoder puts its low-rate modes 1/16 ms early, too.
     assert!(lag.abs() <= 1, "{name}: shifted by {lag} samples ({best:.1} dB there, {at_zero:.1} dB at 0)");
     assert!(best >= least_db, "{name}: {best:.1} dB, {least_db} expected");
@@ -54,7 +52,7 @@ fn every_container_gives_the_samples_of_its_original() {
         ("speech.m4a", 20.0, 372),
     ];
     for (name, least_db, longer) in table {
-        let got = fixture(name, Channels::Mix);
+        let got = channels_of(name, Channels::Mix);
         assert_eq!(got.len(), 1);
         assert_alike(name, &want, &got[0], least_db, longer);
     }
@@ -66,11 +64,11 @@ fn split_gives_each_channel_and_mix_their_mean() {
     let right: Vec<f32> = left.iter().rev().copied().collect();
     let mean: Vec<f32> = left.iter().zip(&right).map(|(l, r)| (l + r) / 2.0).collect();
     for (name, least_db, longer) in [("speech.flac", 85.0, 0), ("speech.webm", 22.0, 320)] {
-        let split = fixture(name, Channels::Split);
+        let split = channels_of(name, Channels::Split);
         assert_eq!(split.len(), 2, "{name}");
         assert_alike(name, &left, &split[0], least_db, longer);
         assert_alike(name, &right, &split[1], least_db, longer);
-        assert_alike(name, &mean, &fixture(name, Channels::Mix)[0], least_db, longer);
+        assert_alike(name, &mean, &channels_of(name, Channels::Mix)[0], least_db, longer);
     }
 }
 
@@ -81,7 +79,7 @@ fn an_encoders_delay_that_is_not_written_down_stays() {
     let want = original();
     let delay = (1024.0 * f64::from(RATE_HZ) / 44_100.0).round() as isize;
     for name in ["speech.aac", "speech.mp4"] {
-        let got = fixture(name, Channels::Mix).remove(0);
+        let got = channels_of(name, Channels::Mix).remove(0);
         let (best, lag) =
             (0..2000).map(|l| (snr_db(&want, &got, l), l)).max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
         assert!((lag - delay).abs() <= 1 && best > 12.0, "{name}: {lag} samples, {best:.1} dB");
