@@ -1,7 +1,24 @@
 //! The second door of the crate: a mixed-language batch in, transcripts out.
+//!
+//! Rows are ordered by pack, so that each language is one [`Segment`]; the backbone runs once over all of
+//! them, and each row meets its own head. No row's neighbours can change its text: the model masks what
+//! lies beyond a row's own frames (a property the test-suite holds for any mixture).
 
-use crate::{Result, decode::Word, packs::LoadedPack};
+use crate::{
+    Error, Result,
+    audio::RATE_HZ,
+    decode::{self, Word},
+    gate::Segment,
+    model::Backbone,
+    packs::LoadedPack,
+    window::{Window, Windowing, windows},
+};
+use candle_core::{D, Tensor};
+use s3router_masks::Kind;
 use std::sync::Arc;
+
+/// Audio computed at once, seconds, padding counted: bounds the memory of a batch of any size.
+const ROUND_SECONDS: usize = 120;
 
 /// One utterance: 16 kHz mono samples and the pack that shall read them.
 #[derive(Clone, Debug)]
@@ -15,20 +32,181 @@ pub struct Utterance {
 /// What was said.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transcript {
-    /// The text; empty for silence. For a classifier its first label.
+    /// The text; empty for silence. For a classifier its likeliest label.
     pub text: String,
-    /// Words (characters for scripts without spaces) with times; labels with scores for a classifier.
+    /// Words (characters for scripts without spaces) with times; a classifier's label over the whole.
     pub words: Vec<Word>,
     /// Duration of the audio, seconds.
     pub seconds: f64,
 }
 
 /// One resident backbone; `&self` everywhere, so threads may share it.
-pub struct Engine;
+#[derive(Debug)]
+pub struct Engine {
+    backbone: Backbone,
+    windowing: Windowing,
+}
+
+/// One window of one utterance: a row of a round.
+struct Row<'a> {
+    utterance: usize,
+    window: Window,
+    samples: &'a [f32],
+    pack: &'a Arc<LoadedPack>,
+}
 
 impl Engine {
-    /// Transcribes a batch that may mix languages; no row's neighbours can change its text.
-    pub fn transcribe(&self, _batch: &[Utterance]) -> Vec<Result<Transcript>> {
-        unimplemented!("written with the model")
+    /// An engine over a loaded backbone.
+    pub fn new(backbone: Backbone) -> Self {
+        Self { backbone, windowing: Windowing::default() }
     }
+
+    /// The same engine with another cut of long audio.
+    #[must_use]
+    pub fn with_windowing(mut self, windowing: Windowing) -> Self {
+        self.windowing = windowing;
+        self
+    }
+
+    /// The shared weights.
+    pub fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    /// Transcribes a batch that may mix languages; each utterance has its own result.
+    pub fn transcribe(&self, batch: &[Utterance]) -> Vec<Result<Transcript>> {
+        match self.emissions(batch) {
+            Ok(all) => batch.iter().zip(all).map(|(u, logits)| self.read(u, &logits)).collect(),
+            Err(e) => {
+                let reason = e.to_string();
+                batch.iter().map(|_| Err(Error::Batch(reason.clone()))).collect()
+            }
+        }
+    }
+
+    /// Logits `(T, V)` of each utterance on the CPU, f32; `T` = 0 for audio shorter than one frame.
+    ///
+    /// # Errors
+    /// A pack that does not fit, or the device's failure: the whole batch fails then.
+    pub fn emissions(&self, batch: &[Utterance]) -> Result<Vec<Tensor>> {
+        let waves: Vec<Vec<f32>> = batch.iter().map(|u| self.backbone.normalise(&u.samples)).collect();
+        let mut rows = self.rows(batch, &waves);
+        rows.sort_by_key(|r| (Arc::as_ptr(r.pack) as usize, r.samples.len()));
+
+        let mut parts: Vec<Vec<(usize, Tensor)>> = vec![Vec::new(); batch.len()];
+        for round in rounds(&rows) {
+            for (row, logits) in round.iter().zip(self.round(round)?) {
+                parts[row.utterance].push((row.window.samples.start, logits));
+            }
+        }
+        batch.iter().zip(parts).map(|(u, parts)| stitch(u, parts)).collect()
+    }
+
+    /// The windows of every utterance long enough for a frame.
+    fn rows<'a>(&self, batch: &'a [Utterance], waves: &'a [Vec<f32>]) -> Vec<Row<'a>> {
+        let (backbone, hop) = (&self.backbone, self.backbone.config().hop());
+        batch
+            .iter()
+            .zip(waves)
+            .enumerate()
+            .flat_map(|(i, (utterance, wave))| {
+                windows(wave.len(), hop, self.windowing, |n| backbone.frames(n))
+                    .into_iter()
+                    .filter(|w| !w.frames.is_empty())
+                    .map(move |window| Row {
+                        utterance: i,
+                        samples: &wave[window.samples.clone()],
+                        window,
+                        pack: &utterance.pack,
+                    })
+            })
+            .collect()
+    }
+
+    /// Logits `(frames kept, V)` of each row: one pass of the backbone, then each row's head.
+    fn round(&self, rows: &[Row]) -> Result<Vec<Tensor>> {
+        let samples: Vec<&[f32]> = rows.iter().map(|r| r.samples).collect();
+        let batch = self.backbone.pad(&samples)?;
+        let features = self.backbone.extract(&batch)?;
+        let hidden = self.backbone.encode(&features, &segments(rows), None)?; // (B, T, D)
+        rows.iter()
+            .enumerate()
+            .map(|(b, row)| {
+                let kept = hidden.get(b)?.narrow(0, row.window.frames.start, row.window.frames.len())?;
+                row.pack.logits(&kept)
+            })
+            .collect()
+    }
+
+    /// Logits `(T, V)` → transcript, by the kind of the pack.
+    fn read(&self, utterance: &Utterance, logits: &Tensor) -> Result<Transcript> {
+        let seconds = utterance.samples.len() as f64 / f64::from(RATE_HZ);
+        let vocab = &utterance.pack.vocab;
+        let words = match utterance.pack.meta.kind {
+            Kind::Ctc => {
+                let symbols = decode::greedy(&logits.flatten_all()?.to_vec1::<f32>()?, vocab)?;
+                let frame_seconds = self.backbone.config().hop() as f64 / f64::from(RATE_HZ);
+                decode::words(&symbols, vocab, frame_seconds)
+            }
+            Kind::Classifier => label(logits, utterance, seconds)?,
+        };
+        Ok(Transcript { text: decode::text(&words, vocab), words, seconds })
+    }
+}
+
+/// Runs of rows that share a pack, in order.
+fn segments(rows: &[Row]) -> Vec<Segment> {
+    let mut start = 0;
+    rows.chunk_by(|a, b| Arc::ptr_eq(a.pack, b.pack))
+        .map(|run| {
+            let rows = start..start + run.len();
+            start = rows.end;
+            Segment { rows, gates: Arc::clone(&run[0].pack.gates) }
+        })
+        .collect()
+}
+
+/// Cuts rows into rounds of at most [`ROUND_SECONDS`] of audio, padding counted; at least one row each.
+fn rounds<'r, 'a>(rows: &'r [Row<'a>]) -> Vec<&'r [Row<'a>]> {
+    let budget = ROUND_SECONDS * RATE_HZ as usize;
+    let (mut rounds, mut start, mut longest) = (Vec::new(), 0, 0);
+    for (i, row) in rows.iter().enumerate() {
+        longest = longest.max(row.samples.len());
+        if i > start && longest * (i + 1 - start) > budget {
+            rounds.push(&rows[start..i]);
+            (start, longest) = (i, row.samples.len());
+        }
+    }
+    if start < rows.len() {
+        rounds.push(&rows[start..]);
+    }
+    rounds
+}
+
+/// The parts of one utterance in the order of time, `(T, V)`.
+fn stitch(utterance: &Utterance, mut parts: Vec<(usize, Tensor)>) -> Result<Tensor> {
+    parts.sort_by_key(|(start, _)| *start);
+    let parts: Vec<Tensor> = parts.into_iter().map(|(_, t)| t).collect();
+    match parts.as_slice() {
+        [] => Ok(Tensor::zeros((0, utterance.pack.vocab.len()), candle_core::DType::F32, &candle_core::Device::Cpu)?),
+        [one] => Ok(one.to_device(&candle_core::Device::Cpu)?),
+        several => Ok(Tensor::cat(several, 0)?.to_device(&candle_core::Device::Cpu)?),
+    }
+}
+
+/// A classifier's answer: softmax of the logits' mean over time, its likeliest label over the whole audio.
+fn label(logits: &Tensor, utterance: &Utterance, seconds: f64) -> Result<Vec<Word>> {
+    if logits.dim(0)? == 0 {
+        return Ok(Vec::new());
+    }
+    let scores = candle_nn::ops::softmax(&logits.mean(0)?, D::Minus1)?.to_vec1::<f32>()?;
+    let best = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    Ok(best
+        .filter(|(_, score)| score.is_finite())
+        .and_then(|(i, &confidence)| {
+            let word = utterance.pack.vocab.symbols().get(i)?.clone();
+            Some(Word { word, start: 0.0, end: seconds, confidence })
+        })
+        .into_iter()
+        .collect())
 }

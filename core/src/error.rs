@@ -64,6 +64,9 @@ pub enum Error {
     /// A pack that cannot be used.
     #[error(transparent)]
     Pack(#[from] s3router_masks::Error),
+    /// The batch this utterance was in failed as a whole.
+    #[error("the batch failed: {0}")]
+    Batch(String),
     /// The tensor library failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -80,7 +83,7 @@ impl Error {
             Self::UndecodableAudio(_) => Kind::UndecodableAudio,
             Self::LanguageNotFound { .. } => Kind::LanguageNotFound,
             Self::Model(_) | Self::Pack(_) => Kind::Model,
-            Self::Tensor(_) => Kind::Internal,
+            Self::Batch(_) | Self::Tensor(_) => Kind::Internal,
         }
     }
 }

@@ -10,6 +10,8 @@
 
 pub mod audio;
 pub mod decode;
+pub mod demo;
+pub mod device;
 pub mod engine;
 pub mod error;
 pub mod gate;
@@ -18,6 +20,7 @@ pub mod learn;
 pub mod linear;
 pub mod model;
 pub mod packs;
+pub mod window;
 
 pub use engine::{Engine, Utterance};
 pub use error::{Error, Kind, Result};

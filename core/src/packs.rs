@@ -1,44 +1,205 @@
 //! Packs bound to a backbone: checked, on its device, found by language.
 
-use crate::{Result, gate::Gates};
+use crate::{
+    Error, Result,
+    decode::Vocab,
+    gate::{Gate, Gates},
+    model::{Backbone, Head, OwnHead},
+};
 use candle_core::Tensor;
-use s3router_masks::Meta;
-use std::sync::Arc;
+use sha2::{Digest, Sha256};
+use s3router_masks::{Binding, Meta, Opened, Pack, Registry, language, language::Names};
+use std::{path::Path, sync::Arc};
+
+/// The id under which a checkpoint's own head is served.
+pub const OWN_LANGUAGE: &str = "default";
 
 /// A pack whose masks fit the resident backbone; immutable, shared by every request that leases it.
 #[derive(Debug)]
 pub struct LoadedPack {
-    /// Language, vocabulary, provenance.
+    /// Language, provenance.
     pub meta: Meta,
+    /// The symbols of its logits.
+    pub vocab: Vocab,
     /// Rises by one whenever the language's pack is replaced; 1 at first.
     pub generation: u64,
     /// SHA-256 (hex) of the pack file.
     pub sha256: String,
     /// Resident bytes: mask bits and head.
     pub bytes: u64,
+    /// Whether the file names this very backbone; else only its shapes fit.
+    pub proved: bool,
     /// The masks as the model sees them.
     pub gates: Arc<Gates>,
-    /// `(V, D)`.
-    pub head_weight: Tensor,
-    /// `(V,)`.
-    pub head_bias: Tensor,
+    head: Head,
 }
 
-/// The packs at hand, by canonical id and alias.
+impl LoadedPack {
+    /// Checks a pack against the backbone and puts it on the backbone's device.
+    ///
+    /// # Errors
+    /// Another backbone's fingerprint, a mask or head of another shape, a vocabulary without its separator.
+    pub fn bind(opened: Opened, backbone: &Backbone, generation: u64) -> Result<Self> {
+        let Opened { mut pack, sha256, .. } = opened;
+        let proved = backbone.identity()?.bind(&mut pack)? == Binding::Proved;
+        let Pack { meta, masks, head } = pack;
+        let width = backbone.config().hidden;
+        if head.dim != width {
+            return Err(Error::Model(format!(
+                "pack `{}` has a head for hidden width {}, the backbone's is {width}: it belongs to another backbone",
+                meta.language, head.dim
+            )));
+        }
+        let bytes = masks.values().map(|m| m.bytes().len()).sum::<usize>() + 4 * (head.weight.len() + head.bias.len());
+        let symbols = head.bias.len();
+        let gates = masks.into_iter().map(|(name, bits)| (name, Gate::Packed(Arc::new(bits)))).collect();
+        Ok(Self {
+            vocab: Vocab::new(meta.vocab.clone(), meta.word_separator.as_deref())?,
+            gates: Arc::new(Gates::new(gates)),
+            head: Head::new(
+                Tensor::from_vec(head.weight, (symbols, width), backbone.device())?,
+                Tensor::from_vec(head.bias, symbols, backbone.device())?,
+            ),
+            bytes: bytes as u64,
+            meta,
+            generation,
+            sha256,
+            proved,
+        })
+    }
+
+    /// The head that a fine-tuned checkpoint brings, with every gate open: the checkpoint served as it is.
+    ///
+    /// # Errors
+    /// A vocabulary without its separator.
+    pub fn own(backbone: &Backbone) -> Result<Option<Self>> {
+        let Some(head) = backbone.own_head() else { return Ok(None) };
+        Ok(Some(Self {
+            vocab: Vocab::new(head.vocab.clone(), head.word_separator.as_deref())?,
+            gates: Arc::new(Gates::open()),
+            head: Head::new(head.weight.clone(), head.bias.clone()),
+            bytes: 4 * (head.weight.elem_count() + head.bias.elem_count()) as u64,
+            meta: Meta {
+                language: OWN_LANGUAGE.into(),
+                aliases: Vec::new(),
+                kind: s3router_masks::Kind::Ctc,
+                backbone_sha256: None,
+                density: 1.0,
+                covers: "none".into(),
+                vocab: head.vocab.clone(),
+                word_separator: head.word_separator.clone(),
+                training: serde_json::Value::Null,
+                license: None,
+            },
+            generation: 1,
+            sha256: head_sha256(head)?,
+            proved: true,
+        }))
+    }
+
+    /// Hidden `(T, D)` → logits `(T, V)`.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.head.logits(hidden)
+    }
+}
+
+/// A file that is no usable pack, and why: listed, never served, never fatal to the others.
+#[derive(Clone, Debug)]
+pub struct Quarantined {
+    /// The file.
+    pub file: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The packs at hand, ordered by canonical id.
 #[derive(Clone, Debug, Default)]
-pub struct Packs(Vec<Arc<LoadedPack>>);
+pub struct Packs {
+    loaded: Vec<Arc<LoadedPack>>,
+    quarantined: Vec<Quarantined>,
+}
 
 impl Packs {
+    /// Opens every `*.safetensors` of a directory and binds it to the backbone.
+    ///
+    /// # Errors
+    /// A directory that cannot be read, or two files of one language. A broken pack is quarantined instead.
+    pub fn open(directory: &Path, backbone: &Backbone) -> Result<Self> {
+        let registry = Registry::open(directory)?;
+        let mut packs = Self::default();
+        for broken in registry.quarantined {
+            packs.quarantine(&broken.path, broken.reason.cause());
+        }
+        for entry in registry.packs {
+            match LoadedPack::bind(entry.opened, backbone, 1) {
+                Ok(pack) => packs.insert(pack),
+                Err(e) => packs.quarantine(&entry.path, &e),
+            }
+        }
+        Ok(packs)
+    }
+
+    /// Adds a pack, in the place of another of its language.
+    pub fn insert(&mut self, pack: LoadedPack) {
+        self.loaded.retain(|p| p.meta.language != pack.meta.language);
+        let at = self.loaded.partition_point(|p| p.meta.language < pack.meta.language);
+        self.loaded.insert(at, Arc::new(pack));
+    }
+
+    fn quarantine(&mut self, path: &Path, reason: &dyn std::fmt::Display) {
+        let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        tracing::warn!(file, %reason, "pack quarantined");
+        self.quarantined.push(Quarantined { file, reason: reason.to_string() });
+    }
+
     /// The pack of a language, under any of its names (`zh-TW`, `zh_tw`, ...).
     ///
     /// # Errors
-    /// [`crate::Error::LanguageNotFound`] lists what there is and suggests the nearest.
-    pub fn get(&self, _language: &str) -> Result<Arc<LoadedPack>> {
-        unimplemented!("written with the engine")
+    /// [`Error::LanguageNotFound`] lists what there is and suggests the nearest.
+    pub fn get(&self, asked: &str) -> Result<Arc<LoadedPack>> {
+        let names: Vec<_> =
+            self.loaded.iter().map(|p| Names { id: &p.meta.language, aliases: &p.meta.aliases }).collect();
+        match language::resolve(asked, &names) {
+            Ok(i) => Ok(Arc::clone(&self.loaded[i])),
+            Err(unknown) => Err(Error::LanguageNotFound {
+                asked: asked.to_owned(),
+                available: names.iter().map(|n| n.id).collect::<Vec<_>>().join(", "),
+                suggestion: unknown.suggestion.map_or(String::new(), |n| format!("; did you mean `{n}`?")),
+            }),
+        }
     }
 
-    /// Every pack, by canonical id.
+    /// Every usable pack, by canonical id.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<LoadedPack>> {
-        self.0.iter()
+        self.loaded.iter()
     }
+
+    /// How many packs are usable.
+    pub fn len(&self) -> usize {
+        self.loaded.len()
+    }
+
+    /// Whether no pack is usable.
+    pub fn is_empty(&self) -> bool {
+        self.loaded.is_empty()
+    }
+
+    /// The files set aside, and why.
+    pub fn quarantined(&self) -> &[Quarantined] {
+        &self.quarantined
+    }
+}
+
+/// The proof of a checkpoint's own head: SHA-256 over its weight and bias as little-endian f32.
+fn head_sha256(head: &OwnHead) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for tensor in [&head.weight, &head.bias] {
+        for value in tensor.flatten_all()?.to_vec1::<f32>()? {
+            hasher.update(value.to_le_bytes());
+        }
+    }
+    Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }

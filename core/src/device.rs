@@ -1,0 +1,91 @@
+//! Where the backbone lives: `auto`, `cpu`, `cuda:0`.
+
+use crate::{Error, Result};
+use candle_core::Device;
+use std::{fmt, str::FromStr};
+
+/// A user's wish for a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first GPU if this build and this machine have one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The n-th CUDA GPU, or an error.
+    Cuda(usize),
+}
+
+impl DeviceChoice {
+    /// The device itself. `Auto` without a usable GPU is the CPU, with one log line that says why.
+    ///
+    /// # Errors
+    /// A GPU that was asked for by number and cannot be had.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(n) => Device::new_cuda(n).map_err(|e| {
+                Error::Model(format!("device cuda:{n} is not usable ({}): try --device cpu", first_line(&e)))
+            }),
+            Self::Auto if !candle_core::utils::cuda_is_available() => Ok(Device::Cpu),
+            Self::Auto => Ok(Device::new_cuda(0).unwrap_or_else(|e| {
+                tracing::warn!(reason = %first_line(&e), "no usable GPU: serving from the CPU");
+                Device::Cpu
+            })),
+        }
+    }
+}
+
+/// The first line of a driver's message: the rest is a backtrace.
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|n| n.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| format!("`{text}` is no device: use auto, cpu or cuda:0")),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_parse_and_print_alike() {
+        for text in ["auto", "cpu", "cuda:0", "cuda:3"] {
+            assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), text);
+        }
+        assert!("gpu".parse::<DeviceChoice>().is_err() && "cuda:x".parse::<DeviceChoice>().is_err());
+    }
+
+    #[test]
+    fn a_gpu_asked_for_by_number_is_an_error_where_there_is_none() {
+        if !candle_core::utils::cuda_is_available() {
+            let error = DeviceChoice::Cuda(0).open().unwrap_err().to_string();
+            assert!(error.contains("cuda:0") && error.contains("--device cpu"), "{error}");
+            assert!(matches!(DeviceChoice::Auto.open(), Ok(Device::Cpu)));
+        }
+    }
+}
