@@ -7,13 +7,14 @@ use super::{
     config::{Config, ExtractorNorm},
     encoder::Encoder,
     extractor::Extractor,
+    head::Head,
     noise::{Noise, Silence},
     schema::{Weights, schema},
 };
 use crate::{Error, Result, gate::Segment};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::OnceLock};
 
 /// A pretrained speech model, loaded once, shared by every language and every thread.
 #[derive(Debug)]
@@ -23,7 +24,9 @@ pub struct Backbone {
     weights: Weights,
     extractor: Extractor,
     encoder: Encoder,
+    lm_head: Option<Head>,
     own_head: Option<OwnHead>,
+    pub(super) identity: OnceLock<s3router_masks::Backbone>,
 }
 
 impl Backbone {
@@ -35,8 +38,9 @@ impl Backbone {
         let checkpoint = source.open()?;
         let config = checkpoint.config()?;
         let weights = Weights::collect(&config, device, |name| checkpoint.parameter(name))?;
+        let lm_head = checkpoint.lm_head(device)?.map(|[weight, bias]| Head::new(weight, bias));
         let own_head = checkpoint.own_head(config.hidden, device)?;
-        Ok(Self { own_head, ..Self::new(config, weights, device)? })
+        Ok(Self { lm_head, own_head, ..Self::new(config, weights, device)? })
     }
 
     /// A backbone from tensors at hand, under any spelling that a checkpoint may use.
@@ -56,11 +60,17 @@ impl Backbone {
     /// # Errors
     /// A config that contradicts itself.
     pub fn random(config: Config, seed: u64, device: &Device) -> Result<Self> {
-        let config = config.check()?;
-        let shapes: HashMap<_, _> = schema(&config).into_iter().collect();
+        let tensors = Self::random_tensors(&config, seed)?;
+        Self::from_tensors(config, tensors, device)
+    }
+
+    /// The checkpoint of [`random`](Self::random), on the CPU.
+    ///
+    /// # Errors
+    /// A config that contradicts itself.
+    pub fn random_tensors(config: &Config, seed: u64) -> Result<HashMap<String, Tensor>> {
         let mut rng = StdRng::seed_from_u64(seed);
-        let weights = Weights::collect(&config, device, |name| {
-            let Some(shape) = shapes.get(name) else { return Ok(None) };
+        let random = |(name, shape): (String, Vec<usize>)| {
             let inner: usize = shape[1..].iter().product();
             let (centre, spread) = match (shape.len(), name.ends_with("weight")) {
                 (1, true) => (1.0, 0.1),
@@ -69,9 +79,9 @@ impl Backbone {
             };
             let n = shape.iter().product();
             let values: Vec<f32> = (0..n).map(|_| centre + spread * rng.random_range(-1.0..1.0f32)).collect();
-            Ok(Some(Tensor::from_vec(values, shape.as_slice(), device)?))
-        })?;
-        Self::new(config, weights, device)
+            Ok((name, Tensor::from_vec(values, shape, &Device::Cpu)?))
+        };
+        schema(&config.clone().check()?).into_iter().map(random).collect()
     }
 
     fn new(config: Config, mut weights: Weights, device: &Device) -> Result<Self> {
@@ -81,7 +91,9 @@ impl Backbone {
             device: device.clone(),
             config,
             weights,
+            lm_head: None,
             own_head: None,
+            identity: OnceLock::new(),
         })
     }
 
@@ -100,25 +112,36 @@ impl Backbone {
         self.config.frames(samples)
     }
 
-    /// Brings utterances (S,) at 16 kHz to the form the model was trained on and pads them side by side.
+    /// One utterance (S,) at 16 kHz as the model was trained on it: zero mean and unit variance over its
+    /// samples, where the config says so.
+    pub fn normalise(&self, wave: &[f32]) -> Vec<f32> {
+        if self.config.normalize { normalised(wave) } else { wave.to_vec() }
+    }
+
+    /// Normalises utterances and pads them side by side.
     ///
     /// # Errors
     /// An empty batch, or the device's.
     pub fn prepare(&self, waves: &[&[f32]]) -> Result<Batch> {
+        let waves: Vec<Vec<f32>> = waves.iter().map(|wave| self.normalise(wave)).collect();
+        self.pad(&waves.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
+
+    /// Pads utterances that are normalised already (the windows of a long one) side by side.
+    ///
+    /// # Errors
+    /// An empty batch, or the device's.
+    pub fn pad(&self, waves: &[&[f32]]) -> Result<Batch> {
+        if waves.is_empty() {
+            return Err(Error::InvalidRequest("a batch needs at least one utterance".into()));
+        }
         let lengths: Vec<usize> = waves.iter().map(|wave| wave.len()).collect();
         // Never narrower than one frame: a lone click flows through, with 0 real frames.
         let width = lengths.iter().copied().max().unwrap_or(0).max(self.config.receptive_field());
         let mut samples = Vec::with_capacity(waves.len() * width);
-        for wave in waves {
-            if self.config.normalize {
-                samples.extend(normalised(wave));
-            } else {
-                samples.extend_from_slice(wave);
-            }
-            samples.resize(samples.len() + width - wave.len(), 0.0);
-        }
-        if waves.is_empty() {
-            return Err(Error::InvalidRequest("a batch needs at least one utterance".into()));
+        for (wave, row) in waves.iter().zip(1..) {
+            samples.extend_from_slice(wave);
+            samples.resize(row * width, 0.0);
         }
         Ok(Batch { samples: Tensor::from_vec(samples, (waves.len(), width), &self.device)?, lengths })
     }
@@ -160,9 +183,9 @@ impl Backbone {
         self.run(features, segments, noise, &mut |_| ())
     }
 
-    /// All L + 1 hidden states (B, T, D): the embeddings, then the output of each layer, as transformers'
-    /// `hidden_states`. In pre-norm models the last one stands before the final norm (so in transformers
-    /// 5; in 4 it stood after it); [`encode`](Self::encode) gives the normed one.
+    /// All L + 1 hidden states (B, T, D), and what [`encode`](Self::encode) gives: the embeddings, then the
+    /// output of each layer, as transformers' `hidden_states`. In pre-norm models the last one stands
+    /// before the final norm (so in transformers 5; in 4 it stood after it).
     ///
     /// # Errors
     /// As [`encode`](Self::encode); and segments that replace parameters must be one.
@@ -171,15 +194,15 @@ impl Backbone {
         features: &Features,
         segments: &[Segment],
         noise: Option<&mut dyn Noise>,
-    ) -> Result<Vec<Tensor>> {
+    ) -> Result<(Vec<Tensor>, Tensor)> {
         if segments.len() > 1 && segments.iter().any(|s| s.gates.replaces()) {
             return Err(Error::InvalidRequest(
                 "hidden states of several segments that replace parameters: ask for them one by one".into(),
             ));
         }
         let mut states = Vec::with_capacity(self.config.layers + 1);
-        self.run(features, segments, noise, &mut |x| states.push(x.clone()))?;
-        Ok(states)
+        let encoded = self.run(features, segments, noise, &mut |x| states.push(x.clone()))?;
+        Ok((states, encoded))
     }
 
     fn run(
@@ -223,20 +246,15 @@ impl Backbone {
         self.weights.get(name)
     }
 
+    /// The checkpoint's `lm_head` as it is stored, vocabulary or not: what transformers computes its
+    /// logits with.
+    pub fn lm_head(&self) -> Option<&Head> {
+        self.lm_head.as_ref()
+    }
+
     /// The CTC head and vocabulary of a fine-tuned checkpoint, if this is one.
     pub fn own_head(&self) -> Option<&OwnHead> {
         self.own_head.as_ref()
-    }
-
-    /// A frozen weight as f32 values in row-major order, wherever it lives.
-    ///
-    /// # Errors
-    /// No such weight.
-    pub fn values(&self, name: &str) -> Result<Vec<f32>> {
-        let weight = self.weight(name).ok_or_else(|| {
-            Error::Model(format!("the backbone has no weight `{name}`: see its config for the layers it has"))
-        })?;
-        Ok(weight.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The CTC head that a fine-tuned checkpoint brings along.
 
 use crate::{Error, Result};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
 /// `lm_head` and `vocab.json` of a fine-tuned `Wav2Vec2ForCTC` (or Hubert, Data2VecAudio): a language
@@ -53,8 +53,8 @@ impl OwnHead {
         let picks = Tensor::from_iter(order.iter().map(|i| *i as u32), &Device::Cpu)?;
         let vocab: Vec<String> = order.iter().map(|i| std::mem::take(&mut symbols[*i])).collect();
         Ok(Self {
-            weight: weight.to_dtype(DType::F32)?.index_select(&picks, 0)?.to_device(device)?,
-            bias: bias.to_dtype(DType::F32)?.index_select(&picks, 0)?.to_device(device)?,
+            weight: weight.index_select(&picks, 0)?.to_device(device)?,
+            bias: bias.index_select(&picks, 0)?.to_device(device)?,
             word_separator: vocab.iter().find(|s| *s == "|").cloned(),
             vocab,
         })

@@ -104,12 +104,21 @@ impl Checkpoint {
         }
     }
 
+    /// `lm_head` as it is stored, weight (V, D) and bias (V,), in f32.
+    pub(crate) fn lm_head(&self, device: &Device) -> Result<Option<[Tensor; 2]>> {
+        let (weight, bias) = (self.read("lm_head.weight")?, self.read("lm_head.bias")?);
+        let f32 = |tensor: Tensor| tensor.to_dtype(DType::F32)?.to_device(device);
+        Ok(match (weight, bias) {
+            (Some(weight), Some(bias)) => Some([f32(weight)?, f32(bias)?]),
+            _ => None,
+        })
+    }
+
     /// `lm_head` and `vocab.json`, when the checkpoint has both.
     pub(crate) fn own_head(&self, hidden: usize, device: &Device) -> Result<Option<OwnHead>> {
-        let (weight, bias) = (self.read("lm_head.weight")?, self.read("lm_head.bias")?);
-        match (weight, bias, &self.vocab) {
-            (Some(weight), Some(bias), Some(vocab)) => {
-                OwnHead::new([weight, bias], vocab, self.config.as_deref(), hidden, device).map(Some)
+        match (self.lm_head(&Device::Cpu)?, &self.vocab) {
+            (Some(head), Some(vocab)) => {
+                OwnHead::new(head, vocab, self.config.as_deref(), hidden, device).map(Some)
             }
             _ => Ok(None),
         }

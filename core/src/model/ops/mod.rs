@@ -4,9 +4,11 @@
 //! rows: with time-major data the receptive field of a frame lies contiguous in memory.
 
 mod norm;
+mod product;
 mod unfold;
 
 pub use norm::{channel_norm, layer_norm};
+pub use product::product;
 pub use unfold::unfold;
 
 use super::noise::{Noise, Site};
@@ -19,15 +21,6 @@ use candle_core::{D, Tensor};
 /// Shapes that do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     Ok(product(x, weight)?.broadcast_add(bias)?)
-}
-
-/// [`linear`] without a bias.
-///
-/// # Errors
-/// Shapes that do not fit.
-pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let (b, t, inner) = x.dims3()?;
-    Ok(x.reshape((b * t, inner))?.matmul(&weight.t()?)?.reshape((b, t, ()))?)
 }
 
 /// Exact GELU, `x Φ(x)` by erf; not the tanh approximation.

@@ -1,0 +1,49 @@
+//! Which backbone this is: the hashes that packs are bound to.
+
+use super::Backbone;
+use crate::{Error, Result};
+
+impl Backbone {
+    /// The hash of every maskable weight, on f32 values: what [`s3router_masks::Backbone::bind`] holds a
+    /// pack against. The first call reads all of them, later ones find them hashed.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn identity(&self) -> Result<&s3router_masks::Backbone> {
+        if let Some(known) = self.identity.get() {
+            return Ok(known);
+        }
+        let maskable = self.maskable();
+        let hashes = self.hashes(maskable.iter().map(|(name, _)| name.as_str()))?;
+        Ok(self.identity.get_or_init(|| hashes))
+    }
+
+    /// The `backbone_sha256` of a pack that covers the weights `names`, in any order.
+    ///
+    /// # Errors
+    /// A name that is no parameter of this backbone.
+    pub fn fingerprint<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<String> {
+        let names: Vec<&str> = names.into_iter().collect();
+        Ok(self.hashes(names.iter().copied())?.sha256(names)?)
+    }
+
+    /// A frozen parameter as f32 values in row-major order, wherever it lives.
+    ///
+    /// # Errors
+    /// A name that is no parameter of this backbone.
+    pub fn values(&self, name: &str) -> Result<Vec<f32>> {
+        let weight = self.weight(name).ok_or_else(|| {
+            Error::Model(format!("the backbone has no parameter `{name}`: is it of another size?"))
+        })?;
+        Ok(weight.flatten_all()?.to_vec1()?)
+    }
+
+    fn hashes<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<s3router_masks::Backbone> {
+        let mut hashes = s3router_masks::Backbone::new();
+        for name in names {
+            let values = self.values(name)?;
+            hashes.add(name, self.weight(name).map_or(&[], |weight| weight.dims()), &values)?;
+        }
+        Ok(hashes)
+    }
+}
