@@ -26,3 +26,42 @@ pub fn packs(backbone: &Backbone) -> Result<Packs> {
     }
     Ok(packs)
 }
+
+/// A clip to show the machine with.
+#[derive(Clone, Copy, Debug)]
+pub struct Clip {
+    /// Canonical id of its language.
+    pub language: &'static str,
+    /// Its file in `core/demo/clips/`.
+    pub file: &'static str,
+    /// The file itself, in one of seven containers.
+    pub bytes: &'static [u8],
+    /// What was said.
+    pub reference: &'static str,
+}
+
+macro_rules! clips {
+    ($($language:literal $file:literal $reference:literal)*) => {
+        [$(Clip {
+            language: $language,
+            file: $file,
+            bytes: include_bytes!(concat!("../demo/clips/", $file)),
+            reference: $reference,
+        }),*]
+    };
+}
+
+/// One clip a language.
+pub const CLIPS: [Clip; 11] = clips! {
+    "en" "en.wav" "you could not have visited me she cried looking aghast"
+    "es" "es.mp3" "vagaba cual siempre por su labio inquietante sonrisa"
+    "fr" "fr.ogg" "elle en avait oublié de rentrer son sein"
+    "it" "it.opus" "semplice no e tu cosa hai fatto questo fine settimana"
+    "ky" "ky.flac" "буга кабатырланып жаткандыгын айтты деди момбеков"
+    "nl" "nl.webm" "de supermarkten moeten hun winstmarges verkleinen"
+    "ru" "ru.m4a" "на самом деле с двумя парнями очень тяжело одной находиться"
+    "sv_SE" "sv_SE.mp3" "tack engström för du har inte sagt ett ord"
+    "tr" "tr.wav" "bu sırada avucumun içinde sıcak bir yaşlık hissettim"
+    "tt" "tt.opus" "нәфесне нигә өйрәтсәң шуны куар"
+    "zh_TW" "zh_TW.flac" "釋出釋出"
+};

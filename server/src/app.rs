@@ -8,7 +8,7 @@ use crate::{
     schedule::{Scheduler, queue::Queue, worker},
 };
 use anyhow::Context;
-use s3router_core::{Engine, Utterance, audio::RATE_HZ, packs::Packs};
+use s3router_core::{self as core, Engine, Utterance, audio::RATE_HZ, engine::Transcript, packs::Packs};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
@@ -34,12 +34,22 @@ pub struct App {
     packs: OnceLock<Packs>,
 }
 
+/// A batch in, one result per utterance out: [`Engine::transcribe`], or a wrapper around it.
+pub type Transcribe = Box<dyn Fn(&[Utterance]) -> Vec<core::Result<Transcript>> + Send>;
+
 /// What a server serves.
 pub struct Loaded {
-    /// The resident backbone.
-    pub engine: Engine,
+    /// The resident backbone at work. Tests put faults and delays around the real one here.
+    pub transcribe: Transcribe,
     /// Its languages.
     pub packs: Packs,
+}
+
+impl Loaded {
+    /// An engine and its languages.
+    pub fn new(engine: Engine, packs: Packs) -> Self {
+        Self { transcribe: Box::new(move |batch| engine.transcribe(batch)), packs }
+    }
 }
 
 impl App {
@@ -104,29 +114,29 @@ impl App {
 
 /// The life of the engine's thread after loading: warm up, then serve until nobody can ask any more.
 fn own_engine(app: Arc<App>, loaded: anyhow::Result<Loaded>, queue: Queue) {
-    let ready = loaded.and_then(|Loaded { engine, packs }| {
-        warm_up(&engine, &packs)?;
-        Ok((engine, packs))
+    let ready = loaded.and_then(|Loaded { transcribe, packs }| {
+        warm_up(&transcribe, &packs)?;
+        Ok((transcribe, packs))
     });
     match ready {
-        Ok((engine, packs)) => {
+        Ok((transcribe, packs)) => {
             app.metrics.packs(packs.iter().map(AsRef::as_ref));
             tracing::info!(packs = packs.iter().count(), "ready: the warm-up transcription succeeded");
             let _ = app.packs.set(packs);
             app.lifecycle.loaded(Ok(()));
             drop(app);
-            worker::run(queue, |batch| engine.transcribe(batch));
+            worker::run(queue, transcribe);
         }
         Err(error) => app.lifecycle.loaded(Err(error)),
     }
 }
 
 /// A real transcription of a second of tone; its text does not matter, that it succeeds does.
-fn warm_up(engine: &Engine, packs: &Packs) -> anyhow::Result<()> {
+fn warm_up(transcribe: &Transcribe, packs: &Packs) -> anyhow::Result<()> {
     let pack = packs.iter().next().context("no pack could be loaded: --packs names a folder of packs")?;
     let tone = (0..RATE_HZ).map(|i| 0.1 * (i as f32 * 0.17).sin()).collect::<Vec<f32>>();
     let utterance = Utterance { samples: tone.into(), pack: Arc::clone(pack) };
-    for result in guarded(|| Ok(engine.transcribe(&[utterance])))? {
+    for result in guarded(|| Ok(transcribe(&[utterance])))? {
         result.with_context(|| format!("the warm-up transcription in {} failed", pack.meta.language))?;
     }
     Ok(())

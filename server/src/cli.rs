@@ -1,6 +1,6 @@
 //! The commands of `s3router`; each one's flags and work are in [`crate::commands`].
 
-use crate::commands::serve;
+use crate::commands::{demo, doctor, serve, transcribe};
 use clap::{Parser, Subcommand};
 
 /// One speech backbone stays resident; a mask per language makes it hear eleven, or yours.
@@ -15,6 +15,12 @@ pub struct Cli {
 enum Command {
     /// Serve transcription over HTTP (the embedded demo when nothing is named)
     Serve(serve::ServeArgs),
+    /// Transcribe files, no server needed
+    Transcribe(transcribe::TranscribeArgs),
+    /// Start the embedded demo and transcribe eleven clips over HTTP
+    Demo(demo::DemoArgs),
+    /// Say what works on this machine, what does not, and the cure
+    Doctor(doctor::DoctorArgs),
 }
 
 impl Cli {
@@ -25,6 +31,9 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(args) => serve::run(args),
+            Command::Transcribe(args) => transcribe::run(args),
+            Command::Demo(args) => demo::run(args),
+            Command::Doctor(args) => doctor::run(args),
         }
     }
 }

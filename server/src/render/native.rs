@@ -3,7 +3,6 @@
 use super::{Heard, cues::segments, subtitles};
 use crate::intake::query::{Ask, Format};
 use axum::{
-    Json,
     http::{HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
@@ -15,19 +14,27 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Body and headers.
 pub fn render(heard: &Heard, ask: &Ask, request_id: &str) -> Response {
-    let text = |kind: &'static str, body: String| ([(header::CONTENT_TYPE, kind)], body).into_response();
-    let response = match ask.format {
-        Format::Json | Format::VerboseJson => Json(answer(heard, ask, request_id)).into_response(),
-        Format::Text => text("text/plain; charset=utf-8", heard.text() + "\n"),
-        Format::Srt => text(
-            "application/x-subrip; charset=utf-8",
-            subtitles::srt(&segments(&heard.words(), heard.space)),
-        ),
-        Format::Vtt => {
-            text("text/vtt; charset=utf-8", subtitles::vtt(&segments(&heard.words(), heard.space)))
-        }
+    let kind = match ask.format {
+        Format::Json | Format::VerboseJson => "application/json",
+        Format::Text => "text/plain; charset=utf-8",
+        Format::Srt => "application/x-subrip; charset=utf-8",
+        Format::Vtt => "text/vtt; charset=utf-8",
     };
-    with_proof(response, heard)
+    let body = body(heard, ask.format, ask.words, ask.alternatives, request_id);
+    with_proof(([(header::CONTENT_TYPE, kind)], body).into_response(), heard)
+}
+
+/// The body alone, as the command line prints it too.
+pub fn body(heard: &Heard, format: Format, words: bool, alternatives: bool, request_id: &str) -> String {
+    match format {
+        Format::Json | Format::VerboseJson => {
+            let answer = answer(heard, format == Format::VerboseJson, words, alternatives, request_id);
+            serde_json::to_string(&answer).unwrap_or_default()
+        }
+        Format::Text => heard.text() + "\n",
+        Format::Srt => subtitles::srt(&segments(&heard.words(), heard.space)),
+        Format::Vtt => subtitles::vtt(&segments(&heard.words(), heard.space)),
+    }
 }
 
 /// Adds which pack answered and where the time went, for any dialect.
@@ -42,9 +49,8 @@ pub fn with_proof(mut response: Response, heard: &Heard) -> Response {
     response
 }
 
-fn answer(heard: &Heard, ask: &Ask, request_id: &str) -> Answer {
+fn answer(heard: &Heard, verbose: bool, listed: bool, alternatives: bool, request_id: &str) -> Answer {
     let words = heard.words();
-    let verbose = ask.format == Format::VerboseJson;
     Answer {
         text: heard.text(),
         lang: heard.lang.clone(),
@@ -52,13 +58,12 @@ fn answer(heard: &Heard, ask: &Ask, request_id: &str) -> Answer {
         request_id: request_id.into(),
         pack: heard.pack.clone(),
         segments: verbose.then(|| segments(&words, heard.space)),
-        words: ask.words.then_some(words),
+        words: listed.then_some(words),
         channels: heard.split.then(|| {
             let texts = heard.channels.iter().map(|c| c.text.clone());
             texts.enumerate().map(|(channel, text)| Channel { channel, text }).collect()
         }),
-        alternatives: ask
-            .alternatives
+        alternatives: alternatives
             .then(|| vec![Alternative { text: heard.text(), confidence: heard.confidence() }]),
         timing: heard.timing,
     }

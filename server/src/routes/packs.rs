@@ -5,7 +5,7 @@ use crate::{
     error::{Errors, Result},
 };
 use axum::{Json, extract::State};
-use s3router_core::packs::LoadedPack;
+use s3router_core::packs::{LoadedPack, Quarantined};
 use s3router_masks::Kind;
 use s3router_proto::{Pack, PackList, PackState};
 use std::sync::Arc;
@@ -14,10 +14,12 @@ use std::sync::Arc;
 #[utoipa::path(get, path = "/v1/packs", tag = "packs", responses((status = 200, body = PackList), Errors),
     security((), ("key" = [])))]
 pub async fn list_packs(State(app): State<Arc<App>>) -> Result<Json<PackList>> {
-    let packs = app.packs()?;
+    let loaded = app.packs()?;
+    let mut packs: Vec<Pack> = loaded.iter().map(|p| ready(p)).collect();
+    packs.extend(loaded.quarantined().iter().map(quarantined));
     let backbone = app.config.engine.backbone.clone();
     let notice = (backbone == "demo").then(|| DEMO.into());
-    Ok(Json(PackList { backbone, notice, packs: packs.iter().map(|p| ready(p)).collect() }))
+    Ok(Json(PackList { backbone, notice, packs }))
 }
 
 const DEMO: &str = "the demo model was trained on synthetic speech: it shows the machine, it does not transcribe \
@@ -42,5 +44,23 @@ fn ready(pack: &LoadedPack) -> Pack {
         vocab_size: Some(meta.vocab.len()),
         bytes: Some(pack.bytes),
         training: (!meta.training.is_null()).then(|| meta.training.clone()),
+    }
+}
+
+/// Named by its file: what is inside could not be believed.
+fn quarantined(broken: &Quarantined) -> Pack {
+    Pack {
+        language: broken.file.clone(),
+        state: PackState::Quarantined,
+        reason: Some(broken.reason.clone()),
+        aliases: Vec::new(),
+        kind: None,
+        generation: None,
+        sha256: None,
+        density: None,
+        covers: None,
+        vocab_size: None,
+        bytes: None,
+        training: None,
     }
 }
