@@ -1,0 +1,101 @@
+//! The program itself: started, asked, told to leave.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+fn s3router(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_s3router"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A started server and the address it logged. Killed when dropped, so that a failed test leaves nothing behind.
+struct Running(Child, String);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn serve(args: &[&str]) -> Running {
+    let mut child = s3router(&[&["serve", "--listen", "127.0.0.1:0"], args].concat()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let line = lines.by_ref().find(|l| l.contains("listening on ")).expect("a line that names the address");
+    // Someone must read on, or a full pipe would stop the server.
+    std::thread::spawn(move || lines.for_each(drop));
+    let address = line.split("http://").nth(1).unwrap().split([',', '"']).next().unwrap().to_owned();
+    let running = Running(child, format!("http://{address}"));
+    let end = Instant::now() + Duration::from_secs(60);
+    while reqwest::blocking::get(format!("{}/readyz", running.1)).unwrap().status() != 200 {
+        assert!(Instant::now() < end, "never ready");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    running
+}
+
+/// Nine seconds of 8 kHz µ-law silence.
+fn ask(url: &str) -> reqwest::Result<reqwest::blocking::Response> {
+    let url = format!("{url}/transcribe?lang=en&encoding=mulaw&rate=8000");
+    reqwest::blocking::Client::new().post(url).body(vec![0xff; 72_000]).send()
+}
+
+fn in_work(url: &str) -> u32 {
+    let metrics = reqwest::blocking::get(format!("{url}/metrics")).unwrap().text().unwrap();
+    let gauge = metrics.lines().find_map(|l| l.strip_prefix("s3router_requests_in_flight{route=\"/transcribe\"} "));
+    gauge.map_or(0, |n| n.parse().unwrap())
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_ends_it_with_success_and_every_accepted_request_answered() {
+    let mut server = serve(&["--log-format", "json"]);
+    let url = server.1.clone();
+    let clients: Vec<_> = (0..16)
+        .map(|_| {
+            let url = url.clone();
+            std::thread::spawn(move || {
+                let response = ask(&url).expect("an answer, not a closed connection");
+                let status = response.status();
+                assert_eq!(response.text().unwrap().contains("\"text\""), status == 200, "a whole answer");
+                status.as_u16()
+            })
+        })
+        .collect();
+    while in_work(&url) < 4 {
+        assert!(clients.iter().any(|c| !c.is_finished()), "all done before anything could be interrupted");
+    }
+    let pid = server.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let answers: Vec<u16> = clients.into_iter().map(|c| c.join().unwrap()).collect();
+    assert!(answers.iter().all(|a| [200, 503].contains(a)) && answers.contains(&200), "{answers:?}");
+    assert!(server.0.wait().unwrap().success());
+}
+
+fn fails(args: &[&str]) -> String {
+    let Output { status, stdout, stderr } = s3router(args).output().unwrap();
+    assert!(!status.success() && stdout.is_empty());
+    String::from_utf8(stderr).unwrap().lines().last().unwrap().to_owned()
+}
+
+#[test]
+fn what_goes_wrong_is_one_line_that_says_how_to_mend_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let line = fails(&["serve", "--listen", &address]);
+    assert!(
+        line.starts_with(&format!("error: cannot listen on {address}")) && line.contains("--listen"),
+        "{line}"
+    );
+
+    let line = fails(&["serve", "--listen", "127.0.0.1:0", "--backbone", "no/such/folder"]);
+    assert!(line.starts_with("error: ") && line.contains("no/such/folder"), "{line}");
+
+    let line = fails(&["serve", "--listen", "127.0.0.1:0", "--device", "abacus"]);
+    assert!(line.starts_with("error: ") && line.contains("abacus"), "{line}");
+}
