@@ -1,6 +1,6 @@
 //! The commands of `s3router`; each one's flags and work are in [`crate::commands`].
 
-use crate::commands::{demo, doctor, serve, transcribe};
+use crate::commands::{convert, demo, doctor, emissions, serve, transcribe};
 use clap::{Parser, Subcommand};
 
 /// One speech backbone stays resident; a mask per language makes it hear eleven, or yours.
@@ -19,6 +19,10 @@ enum Command {
     Transcribe(transcribe::TranscribeArgs),
     /// Start the embedded demo and transcribe eleven clips over HTTP
     Demo(demo::DemoArgs),
+    /// Write the model's numbers for a clip: logits, hidden states
+    Emissions(emissions::EmissionsArgs),
+    /// Turn any checkpoint into one clean safetensors directory
+    Convert(convert::ConvertArgs),
     /// Say what works on this machine, what does not, and the cure
     Doctor(doctor::DoctorArgs),
 }
@@ -33,6 +37,8 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::Transcribe(args) => transcribe::run(args),
             Command::Demo(args) => demo::run(args),
+            Command::Emissions(args) => emissions::run(args),
+            Command::Convert(args) => convert::run(args),
             Command::Doctor(args) => doctor::run(args),
         }
     }

@@ -1,11 +1,12 @@
 //! Four architectures in every file format against `reference.safetensors` (`make_parity.py`).
 
-use crate::support::{all, assert_close, fixture, packed, tensors};
-use candle_core::{DType, Device, Tensor};
+use crate::support::{all, assert_close, fixture, gates_of, tensors};
+use candle_core::{Device, Tensor};
 use s3router_core::{
     gate::Gates,
-    model::{Backbone, Features, Source},
+    model::{Backbone, Head, Source},
 };
+use s3router_masks::BitMask;
 use std::{collections::HashMap, sync::Arc};
 
 const LIMIT: f32 = 1e-4;
@@ -24,7 +25,7 @@ struct Case {
     backbone: Backbone,
     stored: Stored,
     reference: HashMap<String, Tensor>,
-    head: [Tensor; 2],
+    head: Head,
 }
 
 impl Case {
@@ -32,48 +33,44 @@ impl Case {
         let path = fixture(&format!("parity/{architecture}/{file}"));
         let backbone = Backbone::load(&Source::Path(path), &Device::Cpu).unwrap();
         let weights = tensors(&format!("parity/{architecture}/model.safetensors"));
-        let head = ["lm_head.weight", "lm_head.bias"].map(|name| weights[name].clone());
+        let head = Head::new(weights["lm_head.weight"].clone(), weights["lm_head.bias"].clone());
         let reference = tensors(&format!("parity/{architecture}/reference.safetensors"));
         Self { backbone, stored, reference, head }
     }
 
-    fn hidden(&self, waves: &[&str], gates: Arc<Gates>) -> Vec<Tensor> {
-        self.run(waves, |features, rows| {
-            self.backbone.hidden_states(features, &all(rows, &gates), None).unwrap()
-        })
+    /// Hidden states and logits of waves side by side.
+    fn compute(&self, waves: &[&str], gates: Arc<Gates>) -> (Vec<Tensor>, Tensor) {
+        let waves: Vec<Vec<f32>> = waves.iter().map(|w| self.reference[*w].to_vec1().unwrap()).collect();
+        let waves: Vec<&[f32]> = waves.iter().map(Vec::as_slice).collect();
+        let features = self.backbone.extract(&self.backbone.prepare(&waves).unwrap()).unwrap();
+        let segments = all(waves.len(), &gates);
+        let (states, encoded) = self.backbone.hidden_states(&features, &segments, None).unwrap();
+        (states, self.head.logits(&encoded).unwrap())
     }
 
     fn logits(&self, waves: &[&str], gates: Arc<Gates>) -> Tensor {
-        let hidden = self
-            .run(waves, |features, rows| self.backbone.encode(features, &all(rows, &gates), None).unwrap());
-        let [weight, bias] = &self.head;
-        hidden.broadcast_matmul(&weight.t().unwrap()).unwrap().broadcast_add(bias).unwrap()
-    }
-
-    fn run<T>(&self, waves: &[&str], with: impl Fn(&Features, usize) -> T) -> T {
-        let waves: Vec<Vec<f32>> = waves.iter().map(|w| self.reference[*w].to_vec1().unwrap()).collect();
-        let waves: Vec<&[f32]> = waves.iter().map(Vec::as_slice).collect();
-        with(&self.backbone.extract(&self.backbone.prepare(&waves).unwrap()).unwrap(), waves.len())
+        self.compute(waves, gates).1
     }
 
     fn masks(&self) -> Arc<Gates> {
         let masks = self.reference.iter().filter_map(|(name, mask)| {
             let (_, name) = name.strip_prefix("mask.")?.split_once('.')?;
-            Some((name.to_owned(), mask.to_dtype(DType::U8).unwrap().to_vec2().unwrap()))
+            let kept: Vec<Vec<u8>> = mask.to_vec2().unwrap();
+            let (rows, cols) = mask.dims2().unwrap();
+            Some((name.to_owned(), BitMask::from_fn(rows, cols, |r, c| kept[r][c] == 1)))
         });
-        packed(&masks.collect())
+        gates_of(masks.collect())
     }
 
     fn states_and_logits_agree(&self) {
         for (wave, hidden, logits) in [("wav0", "hidden0", "logits0"), ("wav1", "hidden1", "logits1")] {
-            let states = self.hidden(&[wave], Arc::default());
+            let (states, found) = self.compute(&[wave], Arc::default());
             let expected = &self.reference[hidden];
             assert_eq!(states.len(), expected.dim(0).unwrap());
             for (layer, state) in states.iter().enumerate() {
                 assert_close(&state.squeeze(0).unwrap(), &expected.get(layer).unwrap(), LIMIT);
             }
-            let found = self.logits(&[wave], Arc::default()).squeeze(0).unwrap();
-            assert_close(&found, &self.reference[logits], LIMIT);
+            assert_close(&found.squeeze(0).unwrap(), &self.reference[logits], LIMIT);
         }
     }
 

@@ -1,6 +1,8 @@
 //! One file per command: its flags as a struct, and `run`.
 
+pub mod convert;
 pub mod demo;
 pub mod doctor;
+pub mod emissions;
 pub mod serve;
 pub mod transcribe;
