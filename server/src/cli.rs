@@ -1,6 +1,7 @@
 //! The commands of `s3router`; each one's flags and work are in [`crate::commands`].
 
-use crate::commands::{convert, demo, doctor, emissions, serve, transcribe};
+use crate::commands::{convert, demo, doctor, emissions, packs, serve, transcribe};
+
 use clap::{Parser, Subcommand};
 
 /// One speech backbone stays resident; a mask per language makes it hear eleven, or yours.
@@ -25,6 +26,8 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// Say what works on this machine, what does not, and the cure
     Doctor(doctor::DoctorArgs),
+    /// List, inspect, verify and compare packs; count what they save
+    Packs(packs::PacksArgs),
 }
 
 impl Cli {
@@ -40,6 +43,7 @@ impl Cli {
             Command::Emissions(args) => emissions::run(args),
             Command::Convert(args) => convert::run(args),
             Command::Doctor(args) => doctor::run(args),
+            Command::Packs(args) => packs::run(args),
         }
     }
 }

@@ -102,6 +102,11 @@ impl Backbone {
         &self.config
     }
 
+    /// How many parameters the forward pass uses (a checkpoint's pretraining extras and own head not counted).
+    pub fn parameters(&self) -> usize {
+        schema(&self.config).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
     /// Where the weights live.
     pub fn device(&self) -> &Device {
         &self.device

@@ -4,5 +4,6 @@ pub mod convert;
 pub mod demo;
 pub mod doctor;
 pub mod emissions;
+pub mod packs;
 pub mod serve;
 pub mod transcribe;
