@@ -6,6 +6,8 @@ mod report;
 mod similarity;
 mod source;
 mod table;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use anyhow::Result;
@@ -46,14 +48,7 @@ enum Command {
 /// A file, folder, language or backbone that cannot be used; `verify` when any pack is unsound.
 pub fn run(args: PacksArgs) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    let done = match args.command {
-        Command::List(args) => list::run(&args, &mut out),
-        Command::Inspect(args) => inspect::run(&args, &mut out),
-        Command::Verify(args) => verify::run(&args, &mut out),
-        Command::Report(args) => report::run(&args, &mut out),
-        Command::Similarity(args) => similarity::run(&args, &mut out),
-    };
-    match done.and_then(|()| Ok(out.flush()?)) {
+    match answer(args, &mut out).and_then(|()| Ok(out.flush()?)) {
         // `s3router packs list | head -1` is no failure.
         Err(e)
             if e.downcast_ref()
@@ -62,6 +57,16 @@ pub fn run(args: PacksArgs) -> Result<()> {
             Ok(())
         }
         other => other,
+    }
+}
+
+fn answer(args: PacksArgs, out: &mut dyn Write) -> Result<()> {
+    match args.command {
+        Command::List(args) => list::run(&args, out),
+        Command::Inspect(args) => inspect::run(&args, out),
+        Command::Verify(args) => verify::run(&args, out),
+        Command::Report(args) => report::run(&args, out),
+        Command::Similarity(args) => similarity::run(&args, out),
     }
 }
 
