@@ -1,12 +1,15 @@
 //! Logits → text with word times and confidences.
 //!
 //! The way down: [`greedy`] turns logits `(T, V)` into [`Symbol`]s (best path, repeats collapsed, blanks
-//! dropped), [`words`] gathers symbols into [`Word`]s by the [`Vocab`]'s separator.
+//! dropped), [`words`] gathers symbols into [`Word`]s by the [`Vocab`]'s separator. [`beam`] does the same
+//! with a search over whole texts, an n-gram model ([`lm`]) and [`KeyTerms`]; [`align`] with a text that is
+//! known. [`confidence`] makes a word's confidence the probability that it is right.
 
 mod align;
 mod beam;
 #[cfg(test)]
 mod brute;
+pub mod confidence;
 mod fusion;
 mod greedy;
 mod keyterms;
