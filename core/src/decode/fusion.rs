@@ -21,13 +21,25 @@ impl<'a> WordModel<'a> {
     pub fn new(lm: &'a Lm) -> Self {
         Self { lm, alpha: 0.5, beta: 1.5, unknown: -10.0 }
     }
+
+    /// What a word adds after `context`, which it joins.
+    fn add(&self, context: &mut Context, word: Option<u32>) -> f64 {
+        let (ln_p, after) = self.lm.score(context, word);
+        *context = after;
+        let unknown = if word.is_none() { self.unknown } else { 0.0 };
+        f64::from(self.alpha) * f64::from(ln_p) + f64::from(self.beta) + f64::from(unknown)
+    }
 }
 
 /// The scorers of one search.
 pub(super) struct Fusion<'a> {
     pub(super) vocab: &'a Vocab,
-    pub(super) words: Option<WordModel<'a>>,
-    pub(super) terms: Option<&'a KeyTerms>,
+    words: Option<WordModel<'a>>,
+    terms: Option<&'a KeyTerms>,
+    /// In scripts without spaces, where each symbol is a word: its number in the model.
+    alone: Vec<Option<u32>>,
+    /// No single symbol adds more than this to a text.
+    pub(super) most: f64,
 }
 
 /// All that the future of a prefix needs to know of its text.
@@ -44,7 +56,20 @@ pub(super) struct TextState {
     paid: bool,
 }
 
-impl Fusion<'_> {
+impl<'a> Fusion<'a> {
+    pub(super) fn new(vocab: &'a Vocab, words: Option<WordModel<'a>>, terms: Option<&'a KeyTerms>) -> Self {
+        let alone = match words.filter(|_| vocab.separator().is_none()) {
+            Some(model) => (0..vocab.len()).map(|i| model.lm.word(vocab.written(i)?)).collect(),
+            None => Vec::new(),
+        };
+        // A probability adds nothing unless its weight is negative; then there is no bound.
+        let word = words.map_or(0.0, |m| match m.alpha >= 0.0 {
+            true => f64::from(m.beta.max(0.0) + m.unknown.max(0.0)),
+            false => f64::INFINITY,
+        });
+        Self { vocab, words, terms, alone, most: word + terms.map_or(0.0, KeyTerms::most) }
+    }
+
     /// Before the first symbol.
     pub(super) fn start(&self) -> TextState {
         TextState {
@@ -61,18 +86,19 @@ impl Fusion<'_> {
     pub(super) fn extend(&self, state: &TextState, symbol: usize) -> TextState {
         let mut next = *state;
         self.step_terms(&mut next, symbol);
+        let (Some(model), Some((context, letters))) = (self.words, next.words.as_mut()) else { return next };
         if Some(symbol) == self.vocab.separator() {
             self.close(&mut next);
-        } else if let (Some(model), Some((_, letters)), Some(written)) =
-            (self.words, next.words.as_mut(), self.vocab.written(symbol))
-        {
-            *letters = model.lm.narrow(letters, written);
-            if letters.is_unknown() && !next.paid {
-                next.paid = true;
-                next.score += f64::from(model.unknown);
-            }
-            if self.vocab.separator().is_none() {
-                self.close(&mut next);
+        } else if let Some(written) = self.vocab.written(symbol) {
+            match self.alone.get(symbol) {
+                Some(&word) => next.score += model.add(context, word),
+                None => {
+                    *letters = model.lm.narrow(letters, written);
+                    if letters.is_unknown() && !next.paid {
+                        next.paid = true;
+                        next.score += f64::from(model.unknown);
+                    }
+                }
             }
         }
         next
@@ -81,7 +107,7 @@ impl Fusion<'_> {
     /// The score after `symbol`, without the cost of spelling on: exact but for [`Self::extend`]'s early
     /// payment. Cheap enough to rank every extension of every prefix.
     pub(super) fn foresee(&self, state: &TextState, symbol: usize) -> f64 {
-        if self.words.is_some() && self.vocab.separator().is_none() {
+        if !self.alone.is_empty() {
             return self.extend(state, symbol).score;
         }
         let mut next = *state;
@@ -119,12 +145,11 @@ impl Fusion<'_> {
             return;
         }
         let word = model.lm.complete(letters);
-        let (ln_p, after) = model.lm.score(context, word);
-        state.score += f64::from(model.alpha) * f64::from(ln_p) + f64::from(model.beta);
-        if word.is_none() && !state.paid {
-            state.score += f64::from(model.unknown);
+        state.score += model.add(context, word);
+        if state.paid {
+            state.score -= f64::from(model.unknown);
         }
-        (*context, *letters) = (after, model.lm.candidates());
+        *letters = model.lm.candidates();
         state.paid = false;
     }
 }

@@ -82,6 +82,15 @@ impl KeyTerms {
         earned - self.states[last as usize].pending
     }
 
+    /// No single step earns more than this.
+    pub(super) fn most(&self) -> f64 {
+        let (high, low) = self
+            .states
+            .iter()
+            .fold((0.0f64, 0.0f64), |(high, low), s| (high.max(s.found + s.pending), low.min(s.pending)));
+        high - low
+    }
+
     /// Adds the path of a phrase; `pending` holds what its symbols earn until [`Self::link`] settles it.
     fn insert(&mut self, symbols: &[usize], boost: f64) {
         let boundary = self.separator.into_iter();

@@ -33,5 +33,6 @@ pub(super) fn log_posteriors(logits: &[f32], vocab: &Vocab) -> Result<Vec<f32>> 
 /// `ln(e^a + e^b)`; `-inf` is the zero.
 pub(super) fn ln_add(a: f64, b: f64) -> f64 {
     let (high, low) = if a >= b { (a, b) } else { (b, a) };
-    if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
+    // Below e^-40 of the larger nothing of the smaller would be left in the sum.
+    if low - high > -40.0 { high + (low - high).exp().ln_1p() } else { high }
 }

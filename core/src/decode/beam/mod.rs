@@ -70,7 +70,7 @@ pub fn beam(logits: &[f32], vocab: &Vocab, options: &Beam<'_>) -> Result<Vec<Hyp
         }
     }
     let frames = log_posteriors(logits, vocab)?;
-    let fusion = Fusion { vocab, words: options.words, terms: options.terms };
+    let fusion = Fusion::new(vocab, options.words, options.terms);
     let mut search = Search::new(&fusion, options);
     for frame in frames.chunks_exact(vocab.len()) {
         search.advance(frame);

@@ -3,7 +3,7 @@
 use super::Beam;
 use crate::decode::fusion::{Fusion, TextState};
 use crate::decode::posteriors::ln_add;
-use std::collections::HashMap;
+use std::{cmp::Ordering, collections::HashMap};
 
 /// No parent, no last symbol, not in the beam.
 const NONE: u32 = u32::MAX;
@@ -25,12 +25,8 @@ struct Path {
     node: u32,
     blank: f64,
     symbol: f64,
-}
-
-impl Path {
-    fn total(&self) -> f64 {
-        ln_add(self.blank, self.symbol)
-    }
+    /// ln of their sum.
+    total: f64,
 }
 
 /// A prefix of the next frame: the path at `from`, extended by `extend` unless that is [`NONE`].
@@ -40,6 +36,44 @@ struct Candidate {
     extend: u32,
     blank: f64,
     symbol: f64,
+    total: f64,
+}
+
+impl Candidate {
+    /// Best first; equal ranks by path and symbol.
+    fn order(&self, other: &Self) -> Ordering {
+        other.rank.total_cmp(&self.rank).then((self.from, self.extend).cmp(&(other.from, other.extend)))
+    }
+}
+
+/// The best `width` candidates of a frame, and which are not worth looking at.
+struct Best {
+    width: usize,
+    gap: f64,
+    all: Vec<Candidate>,
+    /// What is below cannot be among the best.
+    floor: f64,
+}
+
+impl Best {
+    fn offer(&mut self, candidate: Candidate) {
+        if candidate.rank < self.floor || candidate.rank == f64::NEG_INFINITY {
+            return;
+        }
+        self.floor = self.floor.max(candidate.rank - self.gap);
+        self.all.push(candidate);
+        if self.all.len() >= self.width.saturating_mul(2) {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        if self.all.len() > self.width {
+            self.all.select_nth_unstable_by(self.width - 1, Candidate::order);
+            self.all.truncate(self.width);
+            self.floor = self.floor.max(self.all[self.width - 1].rank);
+        }
+    }
 }
 
 /// The prefixes after the frames so far.
@@ -49,7 +83,7 @@ pub(super) struct Search<'a> {
     nodes: Vec<Node>,
     children: HashMap<(u32, u32), u32>,
     paths: Vec<Path>,
-    candidates: Vec<Candidate>,
+    best: Best,
     /// `(width, V)`: the extension leads to a prefix that is in the beam itself.
     present: Vec<bool>,
     likely: Vec<u32>,
@@ -64,8 +98,8 @@ impl<'a> Search<'a> {
             options,
             nodes: vec![root],
             children: HashMap::new(),
-            paths: vec![Path { node: 0, blank: 0.0, symbol: f64::NEG_INFINITY }],
-            candidates: Vec::new(),
+            paths: vec![Path { node: 0, blank: 0.0, symbol: f64::NEG_INFINITY, total: 0.0 }],
+            best: Best { width: options.width, gap: options.gap, all: Vec::new(), floor: f64::NEG_INFINITY },
             present: Vec::new(),
             likely: Vec::new(),
         }
@@ -73,7 +107,7 @@ impl<'a> Search<'a> {
 
     /// One frame of log posteriors `(V,)`.
     pub(super) fn advance(&mut self, frame: &[f32]) {
-        self.candidates.clear();
+        self.best.floor = f64::NEG_INFINITY;
         for (place, path) in self.paths.iter().enumerate() {
             self.nodes[path.node as usize].place = place as u32;
         }
@@ -104,9 +138,10 @@ impl<'a> Search<'a> {
                     symbol = ln_add(symbol, arriving + f64::from(frame[last]));
                 }
             }
-            let blank = path.total() + blank_p;
-            let rank = ln_add(blank, symbol) + node.text.score;
-            self.candidates.push(Candidate { rank, from: from as u32, extend: NONE, blank, symbol });
+            let blank = path.total + blank_p;
+            let total = ln_add(blank, symbol);
+            let rank = total + node.text.score;
+            self.best.offer(Candidate { rank, from: from as u32, extend: NONE, blank, symbol, total });
         }
     }
 
@@ -116,12 +151,12 @@ impl<'a> Search<'a> {
         let blank = self.fusion.vocab.blank();
         self.likely.clear();
         self.likely.extend((0..frame.len()).filter(|&k| k != blank && frame[k] >= floor).map(|k| k as u32));
+        let likeliest = |a: &u32, b: &u32| frame[*b as usize].total_cmp(&frame[*a as usize]).then(a.cmp(b));
         if self.likely.len() > self.options.symbols {
-            let by_posterior =
-                |a: &u32, b: &u32| frame[*b as usize].total_cmp(&frame[*a as usize]).then(a.cmp(b));
-            self.likely.select_nth_unstable_by(self.options.symbols - 1, by_posterior);
+            self.likely.select_nth_unstable_by(self.options.symbols - 1, likeliest);
             self.likely.truncate(self.options.symbols);
         }
+        self.likely.sort_unstable_by(likeliest);
     }
 
     /// Every prefix with one more symbol, unless that prefix is in the beam and has been seen to.
@@ -129,9 +164,14 @@ impl<'a> Search<'a> {
         let separator = self.fusion.vocab.separator();
         for (from, path) in self.paths.iter().enumerate() {
             let node = &mut self.nodes[path.node as usize];
+            let ceiling = path.total + node.text.score + self.fusion.most;
             for &k in &self.likely {
-                let symbol = arrive(path, node, k as usize) + f64::from(frame[k as usize]);
-                if symbol == f64::NEG_INFINITY || self.present[from * frame.len() + k as usize] {
+                let ln_p = f64::from(frame[k as usize]);
+                if ceiling + ln_p < self.best.floor {
+                    break; // and so is every symbol after it
+                }
+                let symbol = arrive(path, node, k as usize) + ln_p;
+                if self.present[from * frame.len() + k as usize] {
                     continue;
                 }
                 let text = if Some(k as usize) == separator {
@@ -139,12 +179,13 @@ impl<'a> Search<'a> {
                 } else {
                     self.fusion.foresee(&node.text, k as usize)
                 };
-                self.candidates.push(Candidate {
+                self.best.offer(Candidate {
                     rank: symbol + text,
                     from: from as u32,
                     extend: k,
                     blank: f64::NEG_INFINITY,
                     symbol,
+                    total: symbol,
                 });
             }
         }
@@ -152,22 +193,17 @@ impl<'a> Search<'a> {
 
     /// The best candidates become the paths of the next frame.
     fn keep_best(&mut self) {
-        let order = |a: &Candidate, b: &Candidate| {
-            b.rank.total_cmp(&a.rank).then((a.from, a.extend).cmp(&(b.from, b.extend)))
-        };
-        if self.candidates.len() > self.options.width {
-            self.candidates.select_nth_unstable_by(self.options.width - 1, order);
-            self.candidates.truncate(self.options.width);
-        }
-        self.candidates.sort_unstable_by(order);
-        let worst = self.candidates[0].rank - self.options.gap;
-        let mut paths = Vec::with_capacity(self.candidates.len());
-        for candidate in self.candidates.iter().take_while(|c| c.rank >= worst) {
+        self.best.cut();
+        self.best.all.sort_unstable_by(Candidate::order);
+        let floor = self.best.floor;
+        let mut paths = Vec::with_capacity(self.best.all.len());
+        for candidate in self.best.all.drain(..).take_while(|c| c.rank >= floor) {
             let mut node = self.paths[candidate.from as usize].node;
             if candidate.extend != NONE {
                 node = child(&mut self.nodes, &mut self.children, self.fusion, node, candidate.extend);
             }
-            paths.push(Path { node, blank: candidate.blank, symbol: candidate.symbol });
+            let Candidate { blank, symbol, total, .. } = candidate;
+            paths.push(Path { node, blank, symbol, total });
         }
         self.paths = paths;
     }
@@ -179,7 +215,7 @@ impl<'a> Search<'a> {
             .iter()
             .map(|path| {
                 let text = self.fusion.finish(&self.nodes[path.node as usize].text);
-                (self.symbols(path.node), path.total() + text, path.total())
+                (self.symbols(path.node), path.total + text, path.total)
             })
             .collect();
         ends.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -199,7 +235,7 @@ impl<'a> Search<'a> {
 
 /// What of a path may go on to symbol `k`: a repeat needs a blank in between.
 fn arrive(path: &Path, node: &Node, k: usize) -> f64 {
-    if node.symbol as usize == k { path.blank } else { path.total() }
+    if node.symbol as usize == k { path.blank } else { path.total }
 }
 
 /// The prefix one symbol longer, the same node whenever it is asked for.
