@@ -8,18 +8,19 @@ use super::{KeyTerms, Vocab};
 pub struct WordModel<'a> {
     /// The n-grams.
     pub lm: &'a Lm,
-    /// Weight of `ln p(word | context)`; 0.5 is a fair start.
+    /// Weight of `ln p(word | context)`; 0.2 to 0.5, more for a model of much text.
     pub alpha: f32,
-    /// Added for each word, against the model's preference for few; 1.5 is a fair start.
+    /// Added for each word, against the model's preference for few; grows with `alpha`, 2 to 4.
     pub beta: f32,
-    /// Added for each word the model does not list; -10 is a fair start.
+    /// Added for each word the model does not list; -10 where its words are nearly all there are.
     pub unknown: f32,
 }
 
 impl<'a> WordModel<'a> {
-    /// The weights that pyctcdecode made usual: alpha 0.5, beta 1.5, unknown -10.
+    /// Alpha 0.4, beta 3, unknown -3: good for tr, es, en and it alike on the demo's validation sentences,
+    /// under trigrams of some 3,000 sentences.
     pub fn new(lm: &'a Lm) -> Self {
-        Self { lm, alpha: 0.5, beta: 1.5, unknown: -10.0 }
+        Self { lm, alpha: 0.4, beta: 3.0, unknown: -3.0 }
     }
 
     /// What a word adds after `context`, which it joins.
