@@ -257,6 +257,11 @@ impl Backbone {
         self.lm_head.as_ref()
     }
 
+    /// Every frozen parameter that [`weight`](Self::weight) knows, by name.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.weights.iter()
+    }
+
     /// The CTC head and vocabulary of a fine-tuned checkpoint, if this is one.
     pub fn own_head(&self) -> Option<&OwnHead> {
         self.own_head.as_ref()

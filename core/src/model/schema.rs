@@ -96,6 +96,10 @@ impl Weights {
         self.0.get(name)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
     /// A parameter of the schema.
     pub(crate) fn tensor(&self, name: &str) -> Result<Tensor> {
         self.get(name).cloned().ok_or_else(|| Error::Model(format!("tensor `{name}` is missing")))

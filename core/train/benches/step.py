@@ -1,0 +1,96 @@
+"""The update of `step.rs` in plain PyTorch and transformers, for comparison.
+
+    python step.py [demo|xlsr LAYERS] [--bf16] [--threads 2]
+
+Random weights of the demo's (or XLS-R 300M's) shape, cached extractor output in, feed-forward masks by top-k of
+|score| with a straight-through gradient, CTC, Adam. For speed set MALLOC_MMAP_THRESHOLD_=17179869184 and
+MALLOC_TRIM_THRESHOLD_=17179869184, or page faults slow it down.
+"""
+
+import argparse
+import contextlib
+import time
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+parser = argparse.ArgumentParser()
+parser.add_argument("shape", nargs="*", default=["demo"])
+parser.add_argument("--bf16", action="store_true")
+parser.add_argument("--threads", type=int, default=2)
+a = parser.parse_args()
+torch.set_num_threads(a.threads)
+torch.manual_seed(1)
+B, T, LABELS, V, STEPS = 12, 200, 60, 40, 10
+none = dict(
+    hidden_dropout=0.0, activation_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, final_dropout=0.0,
+    layerdrop=0.0, apply_spec_augment=False, feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True,
+)
+if a.shape[0] == "xlsr":
+    config = Wav2Vec2Config(hidden_size=1024, num_hidden_layers=int(a.shape[1]), num_attention_heads=16, intermediate_size=4096, **none)
+else:
+    config = Wav2Vec2Config(
+        hidden_size=256, num_hidden_layers=6, num_attention_heads=4, intermediate_size=1024,
+        conv_dim=[64, 128, 256, 256], conv_stride=[10, 4, 4, 2], conv_kernel=[20, 8, 8, 4], num_feat_extract_layers=4,
+        num_conv_pos_embeddings=32, num_conv_pos_embedding_groups=16, **none,
+    )
+config._attn_implementation = "sdpa"
+model = Wav2Vec2Model(config).train().requires_grad_(False)
+head = nn.Linear(config.hidden_size, V)
+
+
+class TopK(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, magnitude, density):
+        j = int((1 - density) * magnitude.numel())
+        return (magnitude > magnitude.flatten().kthvalue(j).values).to(magnitude.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, None
+
+
+class Masked(nn.Module):
+    def __init__(self, linear):
+        super().__init__()
+        self.weight, self.bias = linear.weight.detach(), linear.bias.detach()
+        self.scores = nn.Parameter(torch.randn_like(self.weight) * 0.01)
+
+    def forward(self, x):
+        weight = self.weight * TopK.apply(self.scores.abs(), 0.92)
+        return F.linear(x, weight.to(x.dtype), self.bias.to(x.dtype))
+
+
+scores = []
+for layer in model.encoder.layers:
+    for name in ("intermediate_dense", "output_dense"):
+        masked = Masked(getattr(layer.feed_forward, name))
+        setattr(layer.feed_forward, name, masked)
+        scores.append(masked.scores)
+optimizer = torch.optim.Adam([dict(params=scores, lr=1e-3), dict(params=head.parameters(), lr=3e-3)], betas=(0.9, 0.98))
+features = torch.rand(B, T, config.conv_dim[-1]) * 2 - 1
+labels = torch.randint(1, V, (B, LABELS))
+
+
+def update():
+    with torch.autocast("cpu", torch.bfloat16) if a.bf16 else contextlib.nullcontext():
+        hidden, _ = model.feature_projection(features)
+        logits = head(model.encoder(hidden).last_hidden_state).float()
+    loss = F.ctc_loss(
+        logits.log_softmax(-1).transpose(0, 1), labels, torch.full((B,), T), torch.full((B,), LABELS),
+        reduction="sum", zero_infinity=True,
+    ) / B
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+for _ in range(2):
+    update()
+start = time.time()
+for _ in range(STEPS):
+    update()
+each = (time.time() - start) / STEPS
+print(f"{each:.3f} s per update of {B * T * 0.02:.0f} s: {B * T * 0.02 / each:.1f} audio seconds per second")

@@ -1,0 +1,66 @@
+//! Audio seconds learnt from per second, one update after another on the same batch.
+//!
+//! `cargo bench -p s3router-train --bench step -- [demo|xlsr LAYERS]`; `step.py` beside it is the same step in
+//! PyTorch: same shapes, batch, dtype and threads.
+
+use candle_core::{Device, Tensor};
+use rand::Rng;
+use s3router_core::{
+    learn::seeds::stream,
+    model::{Backbone, Config, Features, Source},
+};
+use s3router_train::{
+    config::TrainConfig,
+    learner::Learner,
+    noise::StepNoise,
+    step::{Batch, step},
+};
+use std::{io::Write, time::Instant};
+
+const UTTERANCES: usize = 12;
+const FRAMES: usize = 200;
+const LABELS: usize = 60;
+const SYMBOLS: usize = 40;
+const STEPS: usize = 10;
+
+fn main() -> anyhow::Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let backbone = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["xlsr", layers] => {
+            let config = Config { layers: layers.parse()?, ..Config::xlsr_300m() };
+            Backbone::random(config, 1, &Device::Cpu)?
+        }
+        _ => Backbone::load(&Source::Demo, &Device::Cpu)?,
+    };
+    let mut rng = stream(1, "bench", 0);
+    let channels = backbone.config().channels();
+    let values: Vec<f32> =
+        (0..UTTERANCES * FRAMES * channels).map(|_| rng.random_range(-1f32..1.0)).collect();
+    let tensor = Tensor::from_vec(values, (UTTERANCES, FRAMES, channels), &Device::Cpu)?;
+    let mut row = || (0..LABELS).map(|_| rng.random_range(1..SYMBOLS as u32)).collect::<Vec<_>>();
+    let labels = (0..UTTERANCES).map(|_| row()).collect();
+    let batch = Batch { features: Features { tensor, lengths: vec![FRAMES; UTTERANCES] }, labels };
+
+    let config = TrainConfig::default();
+    let vocab: Vec<String> = (0..SYMBOLS).map(|i| i.to_string()).collect();
+    let learner = Learner::new(&config, &backbone, &vocab, None)?;
+    let mut adam = learner.optimizer(&config);
+    let mut update = |at: usize| {
+        let mut passes = [(batch.clone(), StepNoise::new(&config, None, at as u64))];
+        step(&backbone, &learner, &mut adam, &mut passes, None, 1.0)
+    };
+    update(0)?;
+    update(1)?;
+    let clock = Instant::now();
+    for at in 0..STEPS {
+        update(at + 2)?;
+    }
+    let each = clock.elapsed().as_secs_f64() / STEPS as f64;
+    let seconds = UTTERANCES as f64 * FRAMES as f64 * 0.02;
+    writeln!(
+        std::io::stdout(),
+        "{each:.3} s per update of {seconds} s: {:.1} audio seconds per second",
+        seconds / each
+    )?;
+    Ok(())
+}

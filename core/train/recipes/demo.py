@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""The demo packs, from prompts to measured error rates.
+
+    demo.py PROMPTS WORK [--languages tr,es] [--minutes 6] [--clips 3000] [--train "cargo run --release -p s3router-train --"]
+
+PROMPTS holds <language>.train.txt and <language>.valid.txt, one normalised sentence a line. Each sentence is
+spoken by espeak-ng with a drawn voice, rate and pitch; only audio and text are kept. Half of the held-out
+sentences, spoken twice by voices unknown to training, select the best moment of a run; the other half, spoken
+four times by voices unknown to both, is the test. Then `s3router-train run` learns the pack, `evaluate` judges it on the test, and WORK/results.json
+gathers the figures.
+
+Needs espeak-ng (Debian: libespeak-ng1, espeak-ng-data), numpy, and pypinyin for zh_TW.
+"""
+
+import argparse
+import ctypes
+import hashlib
+import json
+import os
+import random
+import shlex
+import subprocess
+import wave
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+
+VOICES = {
+    "en": ["en-us"], "es": ["es", "es-419"], "fr": ["fr"], "it": ["it"], "ky": ["ky"], "nl": ["nl"],
+    "ru": ["ru"], "sv_SE": ["sv"], "tr": ["tr"], "tt": ["tt"], "zh_TW": ["cmn-latn-pinyin"],
+}
+# The backbone was pretrained without the voices of VALID and TEST.
+VALID = ["m7", "f5", "Michael", "linda"]
+TEST = ["paul", "steph2", "ed", "Alicia"]
+TRAIN = """m1 m2 m3 m4 m5 m6 m8 f1 f2 f3 f4 Alex Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky Lee Marco
+Mario Mike adam anika antonio aunty belinda benjamin boris caleb david edward grandma grandpa gustave iven iven2
+john klatt2 marcelo max michel miguel norbert pablo pedro quincy rob robert sandro shelby steph travis victor
+zac""".split()
+RATE_HZ = 22_050
+LONGEST_SECONDS = 7
+
+
+class Espeak:
+    """libespeak-ng through ctypes: text in, samples out."""
+
+    def __init__(self):
+        self.lib = ctypes.CDLL("libespeak-ng.so.1")
+        assert self.lib.espeak_Initialize(2, 0, None, 0) == RATE_HZ
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        self.blocks, self.callback = [], kind(self.take)
+        self.lib.espeak_SetSynthCallback(self.callback)
+
+    def take(self, samples, count, _events):
+        if count > 0:
+            self.blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    def speak(self, text, voice, rate, pitch):
+        self.blocks.clear()
+        if self.lib.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise SystemExit(f"espeak-ng has no voice {voice}: install espeak-ng-data")
+        self.lib.espeak_SetParameter(1, rate, 0)
+        self.lib.espeak_SetParameter(3, pitch, 0)
+        data = text.encode() + b"\0"
+        self.lib.espeak_Synth(data, len(data), 0, 1, 0, 1, None, None)
+        return np.concatenate(self.blocks) if self.blocks else np.zeros(0, np.int16)
+
+
+ESPEAK = None
+
+
+def clip(job):
+    """Speaks one sentence into a WAV file; None when it is too long or silent."""
+    global ESPEAK
+    ESPEAK = ESPEAK or Espeak()
+    language, voices, path, text, seed = job
+    draw = random.Random(seed)
+    voice = f"{draw.choice(VOICES[language])}+{draw.choice(voices)}"
+    spoken = text
+    if language == "zh_TW":
+        from pypinyin import Style, lazy_pinyin
+
+        spoken = " ".join(lazy_pinyin(text, style=Style.TONE3, neutral_tone_with_five=True))
+    samples = ESPEAK.speak(spoken, voice, draw.randint(135, 190), draw.randint(30, 70)).astype(np.float32) / 32768
+    loud = np.flatnonzero(np.abs(samples) > 0.004)
+    if len(samples) < 4000 or len(loud) == 0:
+        return None
+    # A tenth of a second before the first sound, a little more after the last.
+    samples = samples[max(0, loud[0] - RATE_HZ // 10) : loud[-1] + RATE_HZ * 15 // 100]
+    if len(samples) > RATE_HZ * LONGEST_SECONDS:
+        return None
+    samples = samples / np.abs(samples).max() * draw.uniform(0.3, 0.9)
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
+        out.writeframes((samples * 32767).astype("<i2").tobytes())
+    return f"{path.parent.name}/{path.name}\t{text}"
+
+
+def corpus(prompts, work, language, clips):
+    """Lists of path<TAB>text for the three splits, made once."""
+    train = (prompts / f"{language}.train.txt").read_text().splitlines()
+    held = (prompts / f"{language}.valid.txt").read_text().splitlines()
+    splits = {
+        "train": (TRAIN, [train[i % len(train)] for i in range(clips)]),
+        "valid": (VALID, held[0::2] * 2),
+        "test": (TEST, held[1::2] * 4),
+    }
+    for split, (voices, sentences) in splits.items():
+        made = work / language / f"{split}.tsv"
+        if made.exists():
+            continue
+        folder = work / language / split
+        folder.mkdir(parents=True, exist_ok=True)
+        seed = lambda i: int(hashlib.md5(f"{language}{split}{i}".encode()).hexdigest()[:8], 16)
+        jobs = [(language, voices, folder / f"{i:05}.wav", text, seed(i)) for i, text in enumerate(sentences)]
+        with Pool(os.cpu_count()) as pool:
+            rows = [row for row in pool.imap(clip, jobs, chunksize=32) if row]
+        made.write_text("\n".join(rows) + "\n")
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("prompts", type=Path)
+    arguments.add_argument("work", type=Path)
+    arguments.add_argument("--languages", default=",".join(VOICES))
+    arguments.add_argument("--minutes", type=float, default=6)
+    arguments.add_argument("--clips", type=int, default=3000)
+    arguments.add_argument("--methods", default="mask", help="mask, or controls: head,finetune,...")
+    arguments.add_argument("--train", default="cargo run --release -q -p s3router-train --")
+    arguments.add_argument("--flags", default="", help="more flags for `run`, such as '--sparsity 0.2'")
+    arguments.add_argument("--corpus-only", action="store_true")
+    a = arguments.parse_args()
+    program, results = shlex.split(a.train), a.work / "results.json"
+    figures = json.loads(results.read_text()) if results.exists() else {}
+    for language in a.languages.split(","):
+        corpus(a.prompts, a.work, language, a.clips)
+        if a.corpus_only:
+            continue
+        for method in a.methods.split(","):
+            folder = a.work / language
+            pack = a.work / "packs" / (f"{language}.safetensors" if method == "mask" else f"{language}.{method}.safetensors")
+            pack.parent.mkdir(exist_ok=True)
+            flags = ["--train", folder / "train.tsv", "--valid", folder / "valid.tsv", "--language", language]
+            flags += ["--method", method, "--max-minutes", a.minutes, "--out", pack, *shlex.split(a.flags)]
+            subprocess.run([*program, "run", *map(str, flags)], check=True)
+            flags = ["--test", folder / "test.tsv", "--pack", pack, "--json"]
+            report = subprocess.run([*program, "evaluate", *map(str, flags)], check=True, stdout=subprocess.PIPE)
+            figures[f"{language}.{method}"] = json.loads(report.stdout)
+            results.write_text(json.dumps(figures, indent=1) + "\n")
+            print(language, method, "test CER %.2f %%" % (100 * figures[f"{language}.{method}"]["cer"]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

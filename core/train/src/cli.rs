@@ -1,0 +1,176 @@
+//! The command line: flags are the reference documentation.
+
+use crate::config::{Method, TrainConfig};
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use s3router_core::{
+    learn::scores::{Covers, Density},
+    model::Source,
+};
+use std::path::PathBuf;
+
+/// Learns a language's mask on a shared speech backbone.
+///
+/// A list is `path<TAB>text` per line (paths relative to the list), a Common Voice TSV with `clips/` beside
+/// it, a fairseq manifest with its .ltr or .phn, or a LibriSpeech folder: recognised by its content.
+#[derive(Debug, Parser)]
+#[command(name = "s3router-train", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Learns a mask and a head from recordings and texts, and writes them as a pack.
+    ///
+    /// Writes PACK, and beside it a folder PACK.run with the log (log.jsonl), the learning curve (curve.svg),
+    /// the clips left out (skipped.jsonl) and the checkpoint. The same command goes on after a kill.
+    Run(RunArgs),
+    /// Plain fine-tuning of all transformer weights: the baseline, and step 1 of pruning.
+    Finetune(RunArgs),
+    /// Learns a sparse mask of a fine-tuned model (--start, made by `finetune`): step 2 of pruning.
+    Prune(RunArgs),
+    /// Word and character error rates of a pack on a list it has never seen.
+    Evaluate(EvaluateArgs),
+    /// Makes a pack of the best moment of a run that was stopped before its end.
+    Export(ExportArgs),
+}
+
+/// Flags of a run.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Training list.
+    #[arg(long, value_name = "LIST")]
+    pub train: PathBuf,
+    /// Validation list: selects the best moment. Keep your test list out of the run.
+    #[arg(long, value_name = "LIST")]
+    pub valid: PathBuf,
+    /// Language id, such as `tr` or `zh_TW`: decides how text is lower-cased and split.
+    #[arg(long)]
+    pub language: String,
+    /// `demo`, a checkpoint directory or file, or `hf:ORG/NAME`.
+    #[arg(long, default_value = "demo")]
+    pub backbone: Source,
+    /// The pack to write.
+    #[arg(long, value_name = "PACK")]
+    pub out: PathBuf,
+    /// Recipe: laptop, librispeech-1h, data2vec-1h, xlsr-common-voice or prune-70 [default: laptop; prune: prune-70].
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// TOML file whose settings replace the preset's; any part of them.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What is learnt: the mask, or one of the controls.
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// Fraction of covered weights dropped, 0 to 1.
+    #[arg(long)]
+    pub sparsity: Option<f64>,
+    /// Weights with a mask: ffn, attention and projection, joined by +.
+    #[arg(long)]
+    pub covers: Option<String>,
+    /// Equal seeds give equal runs.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Updates of the run.
+    #[arg(long)]
+    pub updates: Option<usize>,
+    /// Fits the number of updates to this time.
+    #[arg(long, value_name = "M")]
+    pub max_minutes: Option<f64>,
+    /// Another run's pack or weights to start from: its mask, its weights, its head if the symbols are the same.
+    #[arg(long, value_name = "FILE")]
+    pub start: Option<PathBuf>,
+    /// Symbols of the head as a JSON array, the blank first [default: counted from the training text].
+    #[arg(long, value_name = "FILE")]
+    pub vocab: Option<PathBuf>,
+    /// Forgets an earlier checkpoint of the same --out.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Admin address of a running server that shall use the pack at once, such as http://127.0.0.1:8081.
+    #[arg(long, value_name = "URL")]
+    pub push: Option<String>,
+    /// Token of that server's admin listener.
+    #[arg(long, env = "S3ROUTER_ADMIN_TOKEN", hide_env_values = true)]
+    pub push_token: Option<String>,
+    /// Prints the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of an evaluation.
+#[derive(Args, Debug)]
+pub struct EvaluateArgs {
+    /// Test list.
+    #[arg(long, value_name = "LIST")]
+    pub test: PathBuf,
+    /// Pack or weights file.
+    #[arg(long)]
+    pub pack: PathBuf,
+    /// `demo`, a checkpoint directory or file, or `hf:ORG/NAME`.
+    #[arg(long, default_value = "demo")]
+    pub backbone: Source,
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of an export.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// The folder that `run` keeps beside its pack.
+    #[arg(value_name = "FOLDER.run")]
+    pub run: PathBuf,
+    /// The pack to write.
+    #[arg(long, value_name = "PACK")]
+    pub out: PathBuf,
+}
+
+impl RunArgs {
+    /// Preset, then file, then flags.
+    ///
+    /// # Errors
+    /// A setting that does not exist or contradicts another.
+    pub fn settings(&self, default_preset: &str, method: Option<Method>) -> Result<TrainConfig> {
+        let preset = self.preset.as_deref().unwrap_or(default_preset);
+        let mut config = TrainConfig::read(preset, self.config.as_deref())?;
+        if let Some(method) = method.or(self.method) {
+            config.method = method;
+        }
+        if let Some(sparsity) = self.sparsity {
+            config.mask.density = Density::Global(1.0 - sparsity);
+        }
+        if let Some(covers) = &self.covers {
+            config.mask.covers = Covers::try_from(covers.clone())?;
+        }
+        config.seed = self.seed.unwrap_or(config.seed);
+        config.updates.count = self.updates.unwrap_or(config.updates.count);
+        config.updates.max_minutes = self.max_minutes.or(config.updates.max_minutes);
+        config.check()?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_overrule_the_preset() -> Result<()> {
+        let line = "s3router-train run --train a --valid b --language tr --out c --sparsity 0.08 --seed 7 --method head";
+        let Command::Run(args) = Cli::try_parse_from(line.split(' '))?.command else { panic!("not a run") };
+        let config = args.settings("laptop", None)?;
+        assert_eq!((config.seed, config.method), (7, Method::Head));
+        assert_eq!(config.mask.density, Density::Global(0.92));
+        Ok(())
+    }
+}

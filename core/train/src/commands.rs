@@ -1,0 +1,149 @@
+//! One function per command: flags in, a result on standard output.
+
+use crate::{
+    checkpoint::RunFolder,
+    cli::{Cli, Command, EvaluateArgs, ExportArgs, RunArgs},
+    config::{Data, Method, TrainConfig},
+    data::list,
+    evaluate::{Reader, Report},
+    features,
+    learner::Learner,
+    progress::Bar,
+    push,
+    run::{self, Job},
+    trained::Trained,
+};
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use s3router_core::{decode, model::Backbone};
+use std::{io::Write, sync::Arc};
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// One line: what, where and how to mend it.
+pub fn execute(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Run(args) => train(&args, &args.settings("laptop", None)?),
+        Command::Finetune(args) => train(&args, &args.settings("laptop", Some(Method::Finetune))?),
+        Command::Prune(args) => {
+            ensure!(args.start.is_some(), "prune needs --start FILE, the weights that `finetune` wrote");
+            train(&args, &args.settings("prune-70", Some(Method::Mask))?)
+        }
+        Command::Evaluate(args) => evaluate(&args),
+        Command::Export(args) => export(&args),
+    }
+}
+
+fn train(args: &RunArgs, config: &TrainConfig) -> Result<()> {
+    let job = Job {
+        train: args.train.clone(),
+        valid: args.valid.clone(),
+        language: args.language.clone(),
+        backbone: args.backbone.clone(),
+        out: args.out.clone(),
+        start: args.start.clone(),
+        vocab: args.vocab.clone(),
+        fresh: args.fresh,
+    };
+    ensure!(
+        args.push.is_none() || config.method.keeps_backbone(),
+        "--push needs a pack, and {:?} changes the backbone itself: no pack can hold that",
+        config.method
+    );
+    let finished = run::run(&job, config)?;
+    if let Some(url) = &args.push {
+        push::push(
+            url,
+            &s3router_masks::language::canonical(&job.language),
+            &finished.out,
+            args.push_token.as_deref(),
+        )?;
+    }
+    if args.json {
+        return print(&serde_json::to_string(&finished)?);
+    }
+    print(&format!(
+        "{} (update {}): valid CER {}, WER {}; learnt at {:.0}× real time",
+        finished.out.display(),
+        finished.update,
+        percent(finished.valid.cer),
+        percent(finished.valid.wer),
+        finished.rtfx
+    ))
+}
+
+fn evaluate(args: &EvaluateArgs) -> Result<()> {
+    let backbone = Backbone::load(&args.backbone, &Device::Cpu)?;
+    let trained = Trained::open(&args.pack, &backbone)?;
+    let list = list::read(&args.test)?;
+    let bar = Bar::clips(list.rows.len());
+    let data = Data::default();
+    let (utterances, skipped) =
+        features::extract(&backbone, &list, &trained.meta.language, &data, || bar.tick())?;
+    bar.done();
+    for clip in &skipped {
+        tracing::warn!("left out {}: {}", clip.path.display(), clip.reason);
+    }
+    let reader = Reader {
+        backbone: &backbone,
+        gates: Arc::new(trained.gates()),
+        vocab: decode::Vocab::new(trained.meta.vocab.clone(), trained.meta.word_separator.as_deref())?,
+        head: (trained.head_weight, trained.head_bias),
+        unit: list.unit,
+    };
+    let report = reader.report(&utterances, skipped.len())?;
+    if args.json {
+        return print(&serde_json::to_string(&report)?);
+    }
+    print(&describe(&report))
+}
+
+fn describe(r: &Report) -> String {
+    let interval = |rate: &s3router_core::learn::metrics::Rate| {
+        format!(
+            "{} (95 %: {} to {})",
+            percent(rate.rate),
+            percent(rate.interval[0]),
+            percent(rate.interval[1])
+        )
+    };
+    format!(
+        "CER {}\nWER {}\nwords: {} inserted, {} deleted, {} substituted of {}\n{} utterances, {:.2} h, {} left out",
+        interval(&r.characters),
+        interval(&r.words),
+        r.insertions,
+        r.deletions,
+        r.substitutions,
+        r.words.edits.reference,
+        r.utterances,
+        r.hours,
+        r.skipped
+    )
+}
+
+fn export(args: &ExportArgs) -> Result<()> {
+    let folder = RunFolder::at(&args.run);
+    let (tensors, at) =
+        folder.load()?.with_context(|| format!("{} holds no checkpoint", args.run.display()))?;
+    let best = at.best.context("the run was stopped before its first evaluation")?;
+    let backbone = Backbone::load(&at.backbone.parse()?, &Device::Cpu)?;
+    let start = at.start.as_deref().map(|path| Trained::open(path, &backbone)).transpose()?;
+    let learner = Learner::new(&at.config, &backbone, &at.vocab, start.as_ref())?;
+    learner.restore(&tensors)?;
+    folder.load_best(&learner)?;
+    if at.config.method == Method::Delta1 {
+        learner.cut_to_signs(&backbone)?;
+    }
+    Trained::of(&learner, &backbone, at.about(best.update, best.wer, best.cer))?.write(&args.out)?;
+    print(&format!("{} (update {}): valid CER {}", args.out.display(), best.update, percent(best.cer)))
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+fn print(text: &str) -> Result<()> {
+    // Not println: a closed pipe is an error here, not a panic.
+    writeln!(std::io::stdout(), "{text}").context("cannot write the result to standard output")
+}

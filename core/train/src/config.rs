@@ -1,0 +1,319 @@
+//! Everything a run depends on, in one value: preset, then TOML file, then flags. Saved with every checkpoint.
+
+use anyhow::{Context, Result, bail, ensure};
+use s3router_core::learn::{schedule::TriStage, scores::MaskConfig, spec_augment::SpecAugment, vocab::Unit};
+use std::path::Path;
+
+/// What is learnt; all but the first are the controls that a claim about masks needs.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Scores, hence a mask, and the head: the paper's.
+    #[default]
+    Mask,
+    /// Every weight of the transformer, and the head.
+    Finetune,
+    /// The head alone on the plain backbone.
+    Head,
+    /// The head on a fixed mask of the largest weights.
+    Magnitude,
+    /// The head on a fixed random mask.
+    Random,
+    /// Norms, biases and the head.
+    Bitfit,
+    /// Fine-tuning, then each weight's change is cut to its sign and one scale per tensor.
+    Delta1,
+}
+
+impl Method {
+    /// Whether the result is the shared backbone with a mask and a head, so that it fits in a pack.
+    pub fn keeps_backbone(self) -> bool {
+        matches!(self, Self::Mask | Self::Head | Self::Magnitude | Self::Random)
+    }
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// What is learnt.
+    pub method: Method,
+    /// Equal seeds, data and settings give equal runs.
+    pub seed: u64,
+    /// Scores and masks.
+    pub mask: MaskConfig,
+    /// Trained beside the scores.
+    pub also: Also,
+    /// Updates and their size.
+    pub updates: Updates,
+    /// Frames and channels hidden from the model.
+    pub augment: SpecAugment,
+    /// Dropouts.
+    pub dropout: Dropout,
+    /// Which clips, which symbols.
+    pub data: Data,
+    /// Which moment of the run becomes the pack.
+    pub select: Select,
+}
+
+/// Parameters trained beside the scores and the head.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Also {
+    /// Norms of the transformer.
+    pub norms: bool,
+    /// Biases of the transformer.
+    pub biases: bool,
+    /// All weights of the transformer, under their masks: co-training.
+    pub weights: bool,
+}
+
+/// How far and how fast.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Updates {
+    /// Updates of the whole run; `max_minutes` may lower it.
+    pub count: usize,
+    /// Ends the run in time: after [`crate::run::PACE`] updates the count is fitted to the measured speed.
+    pub max_minutes: Option<f64>,
+    /// Peak rate of scores.
+    pub score_rate: f64,
+    /// Peak rate of the head.
+    pub head_rate: f64,
+    /// Peak rate of weights, norms and biases, where they are trained.
+    pub weight_rate: f64,
+    /// Padded audio of one backward pass, seconds.
+    pub batch_seconds: f64,
+    /// Backward passes summed into one update.
+    pub accumulate: usize,
+    /// Largest gradient norm; absent: no clipping.
+    pub clip: Option<f64>,
+    /// Rate over the run.
+    pub schedule: TriStage,
+}
+
+/// Shares dropped, by fairseq's names.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dropout {
+    /// After embedding, attention and feed-forward (`dropout`).
+    pub hidden: f64,
+    /// Attention probabilities.
+    pub attention: f64,
+    /// Inside the feed-forward.
+    pub activation: f64,
+    /// After the feature projection.
+    pub input: f64,
+    /// Before the head.
+    pub last: f64,
+    /// Whole layers.
+    pub layer: f64,
+}
+
+/// Which clips and symbols.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// Clip lengths accepted.
+    pub limits: Limits,
+    /// What a symbol is; phone labels of a manifest set it by themselves.
+    pub unit: Unit,
+    /// Symbols seen fewer times are left out of the vocabulary.
+    pub rare: usize,
+    /// Uses only the first clips of the training list; absent: all.
+    pub first: Option<usize>,
+    /// Keeps extracted features in half the memory (f16).
+    pub half_features: bool,
+}
+
+/// Clip lengths accepted.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Seconds.
+    pub min_seconds: f64,
+    /// Seconds.
+    pub max_seconds: f64,
+}
+
+/// Which moment becomes the pack; always on the validation list, never on a test list.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Select {
+    /// Updates between evaluations.
+    pub every: usize,
+    /// The rate that must fall.
+    pub metric: Metric,
+    /// Evaluations without a better one before the run stops; 0 never stops.
+    pub patience: usize,
+}
+
+/// An error rate to select by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// Characters, or phones when the labels are phones.
+    #[default]
+    Cer,
+    /// Words.
+    Wer,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            method: Method::Mask,
+            seed: 1,
+            mask: MaskConfig::default(),
+            also: Also::default(),
+            updates: Updates::default(),
+            augment: SpecAugment::default(),
+            dropout: Dropout::default(),
+            data: Data::default(),
+            select: Select::default(),
+        }
+    }
+}
+
+impl Default for Updates {
+    fn default() -> Self {
+        Self {
+            count: 600,
+            max_minutes: None,
+            score_rate: 1e-3,
+            head_rate: 3e-3,
+            weight_rate: 2e-4,
+            batch_seconds: 48.0,
+            accumulate: 1,
+            clip: None,
+            schedule: TriStage::default(),
+        }
+    }
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { limits: Limits::default(), unit: Unit::Characters, rare: 1, first: None, half_features: false }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { min_seconds: 0.1, max_seconds: 30.0 }
+    }
+}
+
+impl Default for Select {
+    fn default() -> Self {
+        Self { every: 100, metric: Metric::Cer, patience: 0 }
+    }
+}
+
+/// The recipes of the paper's README and a laptop's, by name.
+pub const PRESETS: [(&str, &str); 5] = [
+    ("laptop", include_str!("../presets/laptop.toml")),
+    ("librispeech-1h", include_str!("../presets/librispeech-1h.toml")),
+    ("data2vec-1h", include_str!("../presets/data2vec-1h.toml")),
+    ("xlsr-common-voice", include_str!("../presets/xlsr-common-voice.toml")),
+    ("prune-70", include_str!("../presets/prune-70.toml")),
+];
+
+impl TrainConfig {
+    /// A preset, overlaid with a TOML file that may name any part of it.
+    ///
+    /// # Errors
+    /// An unknown preset or key: what there is.
+    pub fn read(preset: &str, file: Option<&Path>) -> Result<Self> {
+        let Some((_, text)) = PRESETS.iter().find(|(name, _)| *name == preset) else {
+            bail!("no preset `{preset}`: there is {}", PRESETS.map(|(name, _)| name).join(", "));
+        };
+        let mut table: toml::Table = text.parse().with_context(|| format!("preset {preset}"))?;
+        let mut from = format!("preset {preset}");
+        if let Some(path) = file {
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            overlay(&mut table, text.parse().with_context(|| format!("{} is not TOML", path.display()))?);
+            from = path.display().to_string();
+        }
+        table.try_into().with_context(|| format!("{from} has a setting that does not exist or does not fit"))
+    }
+
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// The setting that contradicts itself, and its range.
+    pub fn check(&self) -> Result<()> {
+        let u = &self.updates;
+        ensure!(u.count > 0 && u.accumulate > 0, "updates.count and updates.accumulate must be at least 1");
+        ensure!(u.batch_seconds > 0.0, "updates.batch_seconds is {}, it must be above 0", u.batch_seconds);
+        ensure!(self.select.every > 0, "select.every must be at least 1");
+        let d = &self.dropout;
+        for share in [d.hidden, d.attention, d.activation, d.input, d.last, d.layer] {
+            ensure!((0.0..1.0).contains(&share), "a dropout of {share}: give 0 up to, but not, 1");
+        }
+        Ok(())
+    }
+}
+
+fn overlay(base: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => overlay(base, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use s3router_core::learn::{init::InitScore, scores::Density};
+
+    #[test]
+    fn every_preset_reads_and_checks() {
+        for (name, _) in PRESETS {
+            TrainConfig::read(name, None).and_then(|c| c.check()).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        }
+    }
+
+    #[test]
+    fn the_presets_are_the_papers_recipes() -> Result<()> {
+        let xlsr = TrainConfig::read("xlsr-common-voice", None)?;
+        assert_eq!(xlsr.mask.density, Density::Global(0.94));
+        assert_eq!((xlsr.updates.count, xlsr.augment.time.prob), (13_000, 0.75));
+        let prune = TrainConfig::read("prune-70", None)?;
+        assert_eq!(prune.mask.init, InitScore::WeightMagnitudeWithScale(1.0));
+        assert_eq!(String::from(prune.mask.covers), "ffn+attention");
+        assert_eq!(TrainConfig::read("data2vec-1h", None)?.mask.init, InitScore::KaimingUniform);
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_overrides_single_settings_and_unknown_ones_are_named() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("my.toml");
+        std::fs::write(&file, "[updates]\ncount = 7\n")?;
+        let config = TrainConfig::read("librispeech-1h", Some(&file))?;
+        assert_eq!((config.updates.count, config.updates.score_rate), (7, 5e-5));
+        std::fs::write(&file, "[updates]\ncuont = 7\n")?;
+        let error = format!("{:#}", TrainConfig::read("laptop", Some(&file)).expect_err("a misspelt key"));
+        assert!(error.contains("cuont"), "{error}");
+        assert!(
+            TrainConfig::read("desktop", None).expect_err("no such preset").to_string().contains("laptop")
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_config_survives_its_own_json() -> Result<()> {
+        for (name, _) in PRESETS {
+            let config = TrainConfig::read(name, None)?;
+            assert_eq!(serde_json::from_str::<TrainConfig>(&serde_json::to_string(&config)?)?, config);
+        }
+        Ok(())
+    }
+}

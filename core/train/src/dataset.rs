@@ -1,0 +1,139 @@
+//! What a run learns from and selects on: both lists, extracted and labelled, and the symbols.
+
+use crate::{
+    checkpoint::{Progress, RunFolder},
+    config::TrainConfig,
+    data::{clips::Skipped, list},
+    evaluate::Reader,
+    features::{self, Utterance},
+    learner::Learner,
+    progress::Bar,
+    run::Job,
+    store,
+};
+use anyhow::{Context, Result, ensure};
+use s3router_core::{
+    decode,
+    learn::vocab::{SEPARATOR, Unit, Vocab},
+    model::Backbone,
+};
+use std::{path::Path, sync::Arc};
+
+/// Everything a run learns from and selects on.
+pub struct DataSet {
+    /// Training utterances, labelled.
+    pub train: Vec<Utterance>,
+    /// Validation utterances.
+    pub valid: Vec<Utterance>,
+    /// Symbols of the head.
+    pub vocab: Vocab,
+    /// What a symbol is.
+    pub unit: Unit,
+}
+
+impl DataSet {
+    /// Reads, decodes and extracts both lists; `skipped.jsonl` in `folder` names every clip left out.
+    ///
+    /// # Errors
+    /// Lists that cannot be read or do not go together; not one usable clip.
+    pub fn load(job: &Job, config: &TrainConfig, backbone: &Backbone, folder: &RunFolder) -> Result<Self> {
+        let mut lists = [list::read(&job.train)?, list::read(&job.valid)?];
+        if let Some(first) = config.data.first {
+            lists[0].rows.truncate(first);
+        }
+        if config.data.unit == Unit::Tokens {
+            lists.iter_mut().for_each(|l| l.unit = Unit::Tokens);
+        }
+        let unit = lists[0].unit;
+        ensure!(
+            lists[1].unit == unit,
+            "the training list has {unit:?}, the validation list {:?}",
+            lists[1].unit
+        );
+        let bar = Bar::clips(lists.iter().map(|l| l.rows.len()).sum());
+        let [train, valid] = lists;
+        let (mut train, mut skipped) =
+            features::extract(backbone, &train, &job.language, &config.data, || bar.tick())?;
+        let (valid, more) = features::extract(backbone, &valid, &job.language, &config.data, || bar.tick())?;
+        bar.done();
+        skipped.extend(more);
+        let vocab = match &job.vocab {
+            Some(path) => given(path, unit)?,
+            None => {
+                Vocab::count(train.iter().map(|u| u.text.as_str()), &job.language, unit, config.data.rare)
+            }
+        };
+        skipped.extend(features::label(&mut train, &vocab));
+        tell(&skipped, &folder.file("skipped.jsonl"))?;
+        ensure!(
+            !train.is_empty(),
+            "no training clip is long enough to spell its text: see {}",
+            folder.file("skipped.jsonl").display()
+        );
+        Ok(Self { train, valid, vocab, unit })
+    }
+
+    /// Hours of training audio.
+    pub fn hours(&self) -> f64 {
+        self.train.iter().map(|u| u.seconds).sum::<f64>() / 3600.0
+    }
+
+    /// What the curve is called.
+    pub fn title(&self, job: &Job, config: &TrainConfig) -> String {
+        format!("{} · {:?} · {:.2} h · seed {}", job.language, config.method, self.hours(), config.seed)
+    }
+
+    /// A run that has not begun.
+    pub fn beginning(&self, job: &Job, config: &TrainConfig) -> Progress {
+        Progress {
+            config: config.clone(),
+            language: job.language.clone(),
+            backbone: job.backbone.to_string(),
+            start: job.start.clone(),
+            vocab: self.vocab.symbols().to_vec(),
+            separator: self.vocab.word_separator().map(str::to_owned),
+            utterances: self.train.len(),
+            hours: self.hours(),
+            updates: 0,
+            planned: config.updates.count,
+            passes: 0,
+            next: (0, 0),
+            seconds: 0.0,
+            best: None,
+            stale: 0,
+        }
+    }
+
+    /// The learner as evaluation sees it, its masks as bits.
+    ///
+    /// # Errors
+    /// None unless the tensor library fails.
+    pub fn reader<'a>(&self, backbone: &'a Backbone, learner: &Learner) -> Result<Reader<'a>> {
+        let vocab = decode::Vocab::new(self.vocab.symbols().to_vec(), self.vocab.word_separator())?;
+        let gates = Arc::new(learner.sealed()?);
+        Ok(Reader { backbone, gates, head: learner.head(), vocab, unit: self.unit })
+    }
+}
+
+fn given(path: &Path, unit: Unit) -> Result<Vocab> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let symbols: Vec<String> = serde_json::from_str(&text)
+        .with_context(|| format!("{}: expected a JSON array of symbols, the blank first", path.display()))?;
+    let separator = symbols.iter().any(|s| s == SEPARATOR);
+    Ok(Vocab::given(symbols, separator, unit))
+}
+
+/// Writes every clip left out with its reason, and says how many.
+fn tell(skipped: &[Skipped], path: &Path) -> Result<()> {
+    let lines = skipped.iter().map(|s| Ok(serde_json::to_string(s)? + "\n")).collect::<Result<String>>()?;
+    store::write(path, lines.as_bytes())?;
+    if let Some(first) = skipped.first() {
+        let (n, clip) = (skipped.len(), first.path.display());
+        tracing::warn!(
+            "{n} clips left out, listed in {}; the first, {clip}: {}",
+            path.display(),
+            first.reason
+        );
+    }
+    Ok(())
+}

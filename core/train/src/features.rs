@@ -1,0 +1,113 @@
+//! A list → utterances ready to learn from: the frozen extractor runs once per clip, here.
+
+use crate::{
+    config::Data,
+    data::{
+        clips::{self, Skipped},
+        list::List,
+    },
+};
+use anyhow::{Result, bail};
+use candle_core::{DType, Tensor};
+use rayon::prelude::*;
+use s3router_core::{
+    audio::RATE_HZ,
+    learn::vocab::Vocab,
+    model::{Backbone, Features},
+};
+
+/// What learning sees of a clip.
+#[derive(Clone, Debug)]
+pub struct Utterance {
+    /// `(T, C)`, the extractor's output.
+    pub features: Tensor,
+    /// T.
+    pub frames: usize,
+    /// Seconds of audio.
+    pub seconds: f64,
+    /// Normalised.
+    pub text: String,
+    /// Symbols of the text; empty until [`label`] has run.
+    pub labels: Vec<u32>,
+    path: std::path::PathBuf,
+}
+
+/// Clips decoded at a time; their samples are dropped as soon as features are made of them.
+const AT_ONCE: usize = 64;
+
+/// Decodes and extracts a list, in order; clips that cannot be used are told apart. `each` is called per clip.
+///
+/// # Errors
+/// Not one usable clip, or the backbone's.
+pub fn extract(
+    backbone: &Backbone,
+    list: &List,
+    language: &str,
+    data: &Data,
+    mut each: impl FnMut(),
+) -> Result<(Vec<Utterance>, Vec<Skipped>)> {
+    let (mut utterances, mut skipped) = (Vec::new(), Vec::new());
+    let dtype = if data.half_features { DType::F16 } else { DType::F32 };
+    for rows in list.rows.chunks(AT_ONCE) {
+        let loaded: Vec<_> =
+            rows.par_iter().map(|row| clips::load(row, language, list.unit, &data.limits)).collect();
+        for (row, clip) in rows.iter().zip(loaded) {
+            each();
+            match clip {
+                Ok(clip) => utterances.push(features_of(backbone, clip, dtype)?),
+                Err(e) => skipped.push(Skipped { path: row.audio.clone(), reason: format!("{e:#}") }),
+            }
+        }
+    }
+    if let (true, Some(first)) = (utterances.is_empty(), skipped.first()) {
+        let (n, path) = (skipped.len(), first.path.display());
+        bail!("none of {n} clips can be used; the first, {path}: {}", first.reason);
+    }
+    Ok((utterances, skipped))
+}
+
+fn features_of(backbone: &Backbone, clip: clips::Clip, dtype: DType) -> Result<Utterance> {
+    let features = backbone.extract(&backbone.prepare(&[&clip.samples])?)?;
+    let frames = features.lengths[0];
+    Ok(Utterance {
+        features: features.tensor.squeeze(0)?.narrow(0, 0, frames)?.to_dtype(dtype)?,
+        frames,
+        seconds: clip.samples.len() as f64 / f64::from(RATE_HZ),
+        text: clip.text,
+        labels: Vec::new(),
+        path: clip.path,
+    })
+}
+
+/// Gives each utterance its labels; those that no CTC path can spell are told apart.
+pub fn label(utterances: &mut Vec<Utterance>, vocab: &Vocab) -> Vec<Skipped> {
+    let mut skipped = Vec::new();
+    utterances.retain_mut(|u| {
+        u.labels = vocab.encode(&u.text).0;
+        let repeats = u.labels.windows(2).filter(|w| w[0] == w[1]).count();
+        let needed = u.labels.len() + repeats;
+        let spelled = needed > 0 && needed <= u.frames;
+        if !spelled {
+            let reason =
+                format!("{needed} frames are needed to spell `{}`, the audio has {}", u.text, u.frames);
+            skipped.push(Skipped { path: u.path.clone(), reason });
+        }
+        spelled
+    });
+    skipped
+}
+
+/// Some utterances side by side, padded with zeros, in f32.
+///
+/// # Errors
+/// None unless the tensor library fails.
+pub fn collate<'a>(utterances: impl IntoIterator<Item = &'a Utterance>) -> Result<Features> {
+    let utterances: Vec<_> = utterances.into_iter().collect();
+    let lengths: Vec<_> = utterances.iter().map(|u| u.frames).collect();
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    let rows = utterances.iter().map(|u| {
+        let padded = u.features.pad_with_zeros(0, 0, longest - u.frames)?;
+        padded.to_dtype(DType::F32)
+    });
+    Ok(Features { tensor: Tensor::stack(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)?, lengths })
+}
