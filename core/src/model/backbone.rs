@@ -103,7 +103,7 @@ impl Backbone {
     }
 
     /// How many parameters the forward pass uses (a checkpoint's pretraining extras and own head not counted).
-    pub fn parameters(&self) -> usize {
+    pub fn parameter_count(&self) -> usize {
         schema(&self.config).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 

@@ -94,7 +94,7 @@ pub(super) fn run(args: &ReportArgs, out: &mut dyn Write) -> Result<()> {
     let identity = super::source::identity(&backbone)?;
     let mut counts = Counts {
         packs: packs.sound.len() as u64,
-        backbone: backbone.parameters() as u64,
+        backbone: backbone.parameter_count() as u64,
         covered: 0,
         heads: 0,
         mask_bytes: 0,
