@@ -180,7 +180,7 @@ fn a_mask_of_another_shape_names_the_weight_and_both_shapes() {
 #[test]
 fn a_row_without_a_gate_is_refused() {
     let [backbone, ..] = kinds();
-    let features = backbone.extract(&backbone.prepare(&[&speech(4000, 1); 2]).unwrap()).unwrap();
+    let features = backbone.extract(&backbone.prepare(&[speech(4000, 1).as_slice(); 2]).unwrap()).unwrap();
     for segments in [vec![], all(1, &Arc::default()), all(3, &Arc::default())] {
         backbone.encode(&features, &segments, None).unwrap_err();
     }

@@ -90,7 +90,7 @@ pub fn run(args: EmissionsArgs) -> Result<()> {
     }
     match (&pack, backbone.lm_head()) {
         (Some(pack), _) => {
-            tensors.insert("logits", pack.head(&encoded.squeeze(0)?)?);
+            tensors.insert("logits", pack.logits(&encoded.squeeze(0)?)?);
         }
         (None, Some(head)) => {
             tensors.insert("logits", head.logits(&encoded)?.squeeze(0)?);
