@@ -52,7 +52,7 @@ fn unauthorized_without_the_key_only() {
 
 #[test]
 fn language_not_found_lists_and_suggests() {
-    let body = assert_error(Server::demo().transcribe("lang=tur", &tone(0.1)), ErrorKind::LanguageNotFound);
+    let body = assert_error(Server::demo().transcribe("lang=trr", &tone(0.1)), ErrorKind::LanguageNotFound);
     assert!(
         body.error.message.contains("en, es, fr") && body.error.message.contains("`tr`"),
         "{}",

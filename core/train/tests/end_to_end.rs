@@ -73,7 +73,10 @@ impl Place {
 
     fn command(&self, out: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_s3router-train"));
-        command.args(["run", "--language", "tr", "--json", "--updates", "12", "--seed", "5"]);
+        command.args(["run", "--language", "tr", "--json", "--seed", "5"]);
+        if !more.contains(&"--updates") {
+            command.args(["--updates", "12"]);
+        }
         command.arg("--train").arg(self.path("tr/train.tsv")).arg("--valid").arg(self.path("tr/valid.tsv"));
         command.arg("--backbone").arg(fixture("xlsr")).arg("--config").arg(self.path("quick.toml"));
         command.arg("--out").arg(self.path(out)).args(more);

@@ -66,6 +66,10 @@ fn check(variant: &str, scores: &str, change: impl Fn(&mut TrainConfig)) {
         let Some(theirs) = f.tensors.get(&format!("{variant}/{name}")) else {
             panic!("{variant}: no {name}")
         };
+        // Softmax does not feel a shift, so this gradient is 0 in exact arithmetic: both sides are rounding.
+        if name.ends_with("k_proj.bias") {
+            continue;
+        }
         let ours = grads.get(var).unwrap_or_else(|| panic!("{variant}: no gradient of {name}"));
         let difference = distance(ours, theirs);
         assert!(difference < 2e-4, "{variant}: {name} differs by {difference:e} of its largest entry");
