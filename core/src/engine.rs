@@ -188,7 +188,11 @@ fn stitch(utterance: &Utterance, mut parts: Vec<(usize, Tensor)>) -> Result<Tens
     parts.sort_by_key(|(start, _)| *start);
     let parts: Vec<Tensor> = parts.into_iter().map(|(_, t)| t).collect();
     match parts.as_slice() {
-        [] => Ok(Tensor::zeros((0, utterance.pack.vocab.len()), candle_core::DType::F32, &candle_core::Device::Cpu)?),
+        [] => Ok(Tensor::zeros(
+            (0, utterance.pack.vocab.len()),
+            candle_core::DType::F32,
+            &candle_core::Device::Cpu,
+        )?),
         [one] => Ok(one.to_device(&candle_core::Device::Cpu)?),
         several => Ok(Tensor::cat(several, 0)?.to_device(&candle_core::Device::Cpu)?),
     }

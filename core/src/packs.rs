@@ -7,8 +7,8 @@ use crate::{
     model::{Backbone, Head, OwnHead},
 };
 use candle_core::Tensor;
-use sha2::{Digest, Sha256};
 use s3router_masks::{Binding, Meta, Opened, Pack, Registry, language, language::Names};
+use sha2::{Digest, Sha256};
 use std::{path::Path, sync::Arc};
 
 /// The id under which a checkpoint's own head is served.
@@ -50,7 +50,8 @@ impl LoadedPack {
                 meta.language, head.dim
             )));
         }
-        let bytes = masks.values().map(|m| m.bytes().len()).sum::<usize>() + 4 * (head.weight.len() + head.bias.len());
+        let bytes = masks.values().map(|m| m.bytes().len()).sum::<usize>()
+            + 4 * (head.weight.len() + head.bias.len());
         let symbols = head.bias.len();
         let gates = masks.into_iter().map(|(name, bits)| (name, Gate::Packed(Arc::new(bits)))).collect();
         Ok(Self {

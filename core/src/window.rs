@@ -49,7 +49,10 @@ pub fn windows(total: usize, hop: usize, cut: Windowing, frames_of: impl Fn(usiz
             let start = starts[i];
             let end = if i + 1 == starts.len() { total } else { start + longest };
             let kept_end = if i + 1 == starts.len() { frames_of(total) } else { first_kept(i + 1) };
-            Window { samples: start..end.min(total), frames: first_kept(i) - start / hop..kept_end - start / hop }
+            Window {
+                samples: start..end.min(total),
+                frames: first_kept(i) - start / hop..kept_end - start / hop,
+            }
         })
         .collect()
 }

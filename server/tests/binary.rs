@@ -47,7 +47,8 @@ fn ask(url: &str) -> reqwest::Result<reqwest::blocking::Response> {
 
 fn in_work(url: &str) -> u32 {
     let metrics = reqwest::blocking::get(format!("{url}/metrics")).unwrap().text().unwrap();
-    let gauge = metrics.lines().find_map(|l| l.strip_prefix("s3router_requests_in_flight{route=\"/transcribe\"} "));
+    let gauge =
+        metrics.lines().find_map(|l| l.strip_prefix("s3router_requests_in_flight{route=\"/transcribe\"} "));
     gauge.map_or(0, |n| n.parse().unwrap())
 }
 

@@ -32,8 +32,11 @@ pub struct DemoArgs {
 pub fn run(args: DemoArgs) -> Result<()> {
     let mut config = Config::default();
     config.bind.listen = args.listen;
+    // The table below tells it better than a log line a request.
+    config.telemetry.log = "warn".into();
     telemetry::init(&config.telemetry)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let outcome = runtime.block_on(async {
         let signals = listen::signals()?;
         let listener = TcpListener::bind(args.listen)
@@ -76,7 +79,11 @@ fn show(address: SocketAddr) -> Result<()> {
             .with_context(|| format!("POST /transcribe?lang={language} with {file}"))?;
         let took = begun.elapsed().as_millis();
         let answer: Answer = serde_json::from_reader(response.body_mut().as_reader())?;
-        writeln!(out, "{:<6} {file:<11} {took:>5} ms  {}\n{:<28}  {reference}", answer.lang, answer.text, "")?;
+        writeln!(
+            out,
+            "{:<6} {file:<11} {took:>5} ms  {}\n{:<28}  {reference}",
+            answer.lang, answer.text, ""
+        )?;
     }
     Ok(())
 }

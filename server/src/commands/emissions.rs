@@ -113,7 +113,9 @@ fn pack(args: &EmissionsArgs, backbone: &Backbone) -> Result<Option<Arc<LoadedPa
     let packs = match (&args.packs, &args.backbone) {
         (Some(dir), _) => Packs::open(dir, backbone)?,
         (None, Source::Demo) => demo::packs(backbone)?,
-        (None, other) => bail!("--lang {language} needs --packs DIR: only the demo backbone has packs of its own, not `{other}`"),
+        (None, other) => bail!(
+            "--lang {language} needs --packs DIR: only the demo backbone has packs of its own, not `{other}`"
+        ),
     };
     Ok(Some(packs.get(language)?))
 }

@@ -1,3 +1,6 @@
+/// Ours at `info`; other crates only when something is wrong (demuxers tell of every stream they find).
+const DEFAULT_LOG: &str = "warn,s3router=info,s3router_server=info,s3router_core=info";
+
 /// What the server says of itself.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Logging")]
@@ -21,6 +24,6 @@ pub enum LogFormat {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { log_format: LogFormat::Text, log: "info".into() }
+        Self { log_format: LogFormat::Text, log: DEFAULT_LOG.into() }
     }
 }
