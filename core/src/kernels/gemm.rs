@@ -16,7 +16,7 @@ pub(super) const TALL: usize = 252;
 
 /// A block of `C (+)= A · Bᵀ`, with B in panels.
 pub(super) struct Block<'a> {
-    /// Row `i` of A is `a[i * stride..][..k]`; rows may overlap.
+    /// Row `i` of A is `a[i * stride..][..k]`; rows may overlap, `stride` is not 0.
     pub(super) a: &'a [f32],
     pub(super) stride: usize,
     pub(super) rows: usize,
@@ -44,7 +44,7 @@ impl Block<'_> {
     /// Checks what `run` relies on, as far as it can be seen from here.
     fn check(&self, cols: usize) {
         let (n, k) = (self.n, self.k);
-        assert!(self.rows > 0 && self.a.len() >= (self.rows - 1) * self.stride + k, "rows of A");
+        assert!(self.rows > 0 && self.stride > 0 && self.a.len() >= (self.rows - 1) * self.stride + k, "rows of A");
         assert!(self.which.end * cols < n + cols && self.panels.len() >= self.which.end * k * cols, "panels");
         assert!(self.mask.is_none_or(|m| m.len() >= self.which.end * k * cols / 8), "mask");
         assert!(self.bias.is_none_or(|b| b.len() == n), "bias");
@@ -93,16 +93,15 @@ impl Block<'_> {
                 });
                 for group in 0..groups {
                     let row = group * V::ROWS;
-                    let (a, row_stride, step) = if group < first_copied {
-                        (self.a[row * self.stride + from..].as_ptr(), self.stride, 1)
+                    let (a, apart) = if group < first_copied {
+                        (self.a[row * self.stride + from..].as_ptr(), self.stride)
                     } else {
-                        (rows[row * depth..].as_ptr(), 1, V::ROWS)
+                        (rows[row * depth..].as_ptr(), 0)
                     };
                     let tile = tile::Tile {
                         k: depth,
                         a,
-                        row: row_stride,
-                        step,
+                        row: apart,
                         b,
                         c: self.c.wrapping_add(row * self.ldc + panel * V::COLS),
                         ldc: self.ldc,

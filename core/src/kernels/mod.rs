@@ -29,16 +29,16 @@
 //! A bf16 tier for AMX fits at [`PackedWeight`] (another element and panel order) and `gemm` (another
 //! tile); nothing above them would change.
 
+pub mod attention;
+pub mod conv;
 mod gemm;
-#[allow(dead_code)] // norms and attention use the rest
 mod lanes;
 pub mod linear;
 mod mask;
-#[allow(dead_code)]
 mod math;
+pub mod norm;
 mod pack;
 pub mod scalar;
-#[allow(dead_code)]
 mod scratch;
 mod tier;
 mod tile;
@@ -46,8 +46,11 @@ mod tile;
 #[cfg(test)]
 mod tests;
 
+pub use attention::{Attention, attention};
+pub use conv::{After, Conv, Positional};
 pub use linear::{Activation, Segment, linear};
 pub use mask::PanelMask;
+pub use norm::Norm;
 pub use pack::PackedWeight;
 pub use scratch::Aligned;
 pub use tier::Tier;

@@ -49,3 +49,54 @@ pub fn layer_norm(x: &[f32], gamma: &[f32], beta: &[f32], eps: f32) -> Vec<f32> 
     }
     y
 }
+
+/// `y[t][o] = Σ_{k,c} x[t · stride + k][c] · W[o][c][k] + b[o]`: x `(T, C)`, W `(O, C, kernel)` → `(T', O)`.
+pub fn conv(x: &[f32], weight: &[f32], bias: &[f32], shape: [usize; 3], stride: usize) -> Vec<f32> {
+    let [outputs, c, kernel] = shape;
+    let frames = (x.len() / c).checked_sub(kernel).map_or(0, |rest| rest / stride + 1);
+    let mut y = Vec::with_capacity(frames * outputs);
+    for t in 0..frames {
+        for o in 0..outputs {
+            let term = |i: usize| x[(t * stride + i % kernel) * c + i / kernel] * weight[o * c * kernel + i];
+            y.push(((0..c * kernel).map(|i| f64::from(term(i))).sum::<f64>() + f64::from(bias[o])) as f32);
+        }
+    }
+    y
+}
+
+/// The positional convolution: x `(T, C)`, W `(C, C / groups, kernel)` → `(T, C)`, `kernel / 2` zeros on both sides.
+pub fn positional(x: &[f32], weight: &[f32], bias: &[f32], groups: usize, kernel: usize) -> Vec<f32> {
+    let (c, width) = (bias.len(), bias.len() / groups);
+    let times = x.len() / c;
+    let mut y = vec![0f32; x.len()];
+    for t in 0..times {
+        for o in 0..c {
+            let mut sum = f64::from(bias[o]);
+            for i in 0..width * kernel {
+                let (channel, from) = (o / width * width + i / kernel, t + i % kernel);
+                if from >= kernel / 2 && from - kernel / 2 < times {
+                    sum += f64::from(x[(from - kernel / 2) * c + channel] * weight[o * width * kernel + i]);
+                }
+            }
+            y[t * c + o] = sum as f32;
+        }
+    }
+    y
+}
+
+/// `softmax(q kᵀ / √d) v` per head over the first `keys` frames: q, k, v `(T, H · d)` → `(T, H · d)`.
+pub fn attention(q: &[f32], k: &[f32], v: &[f32], heads: usize, d: usize, keys: usize) -> Vec<f32> {
+    let all = heads * d;
+    let mut y = vec![0f32; q.len()];
+    for (t, h) in (0..q.len() / all).flat_map(|t| (0..heads).map(move |h| (t, h))) {
+        let dot = |s: usize| (0..d).map(|i| f64::from(q[t * all + h * d + i] * k[s * all + h * d + i])).sum::<f64>();
+        let scores: Vec<f64> = (0..keys).map(|s| dot(s) / (d as f64).sqrt()).collect();
+        let peak = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = scores.iter().map(|s| (s - peak).exp()).sum();
+        for i in 0..d {
+            let part = |(s, p): (usize, &f64)| (p - peak).exp() / sum * f64::from(v[s * all + h * d + i]);
+            y[t * all + h * d + i] = scores.iter().enumerate().map(part).sum::<f64>() as f32;
+        }
+    }
+    y
+}

@@ -14,10 +14,10 @@ use std::array::from_fn;
 pub(super) struct Tile {
     /// Depth of the product.
     pub(super) k: usize,
-    /// `A[i][p]` is `a[i * row + p * step]`; all `ROWS` rows are readable, even those past `rows`.
+    /// `A[i][p]` is `a[i * row + p]`, or `a[p * ROWS + i]` (tile order) where `row` is 0; all `ROWS` rows are
+    /// readable, even those past `rows`.
     pub(super) a: *const f32,
     pub(super) row: usize,
-    pub(super) step: usize,
     /// `B[p][j]` is `b[p * COLS + j]`.
     pub(super) b: *const f32,
     /// `C[i][j]` is `c[i * ldc + j]`; written where `i < rows` and `j < cols` only.
@@ -54,7 +54,7 @@ impl Tile {
                 V::prefetch(self.c.add(i * self.ldc));
             }
             // Two loops for one sum: fixed offsets where the rows were copied, a pointer each where not.
-            let acc = if self.row == 1 {
+            let acc = if self.row == 0 {
                 self.sums::<V, R, W>(|i, p| self.a.add(p * R + i))
             } else {
                 let row: [*const f32; R] = from_fn(|i| self.a.add(i * self.row));

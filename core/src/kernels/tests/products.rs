@@ -1,27 +1,14 @@
-//! Every tier this machine has, against the scalar specification.
+//! The masked product.
 
-use super::{linear::Linear, *};
+use super::{super::*, assert_close, noise};
+use crate::kernels::linear::Linear;
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use s3router_masks::BitMask;
 
-/// `n` numbers in -1..1.
-fn noise(seed: u64, n: usize) -> Vec<f32> {
-    let mut rng = StdRng::seed_from_u64(seed);
-    (0..n).map(|_| rng.random_range(-1.0..1.0)).collect()
-}
-
 fn random_mask(seed: u64, rows: usize, cols: usize) -> BitMask {
     let mut rng = StdRng::seed_from_u64(seed);
     BitMask::from_fn(rows, cols, |_, _| rng.random_bool(0.9))
-}
-
-/// Differences relative to the size that sums of `scale` terms reach.
-fn assert_close(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
-    assert_eq!(got.len(), expected.len(), "{what}");
-    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
-        assert!((g - e).abs() <= tolerance * e.abs().max(1.0), "{what}: element {i} is {g}, expected {e}");
-    }
 }
 
 /// One masked product on one tier against the specification.
