@@ -3,10 +3,12 @@
 use crate::{
     Error, Result,
     gate::{Gate, Gates, Segment},
+    kernels::{Activation, PackedWeight, PanelMask, Tier, tensor},
     model::ops,
 };
 use candle_core::{Device, Tensor};
 use s3router_masks::BitMask;
+use std::{borrow::Cow, sync::Arc};
 
 /// A parameter under its checkpoint name, so that [`Gates`] can gate or replace it.
 #[derive(Clone, Debug)]
@@ -35,20 +37,108 @@ impl Param {
 /// `y = x (W ⊙ M)ᵀ + b`, where `M` differs by segment of the batch; `W` (out, in) is never edited.
 #[derive(Clone, Debug)]
 pub struct GatedLinear {
-    /// (out, in)
-    pub weight: Param,
-    /// (out,)
-    pub bias: Param,
+    name: String,
+    weight: Weight,
+    bias: Param,
+}
+
+/// The one resident copy of W: a tensor while learning or on a GPU, packed for the kernels in serving.
+#[derive(Clone, Debug)]
+enum Weight {
+    Tensor(Tensor),
+    Packed(Arc<PackedWeight>),
 }
 
 impl GatedLinear {
+    /// W (out, in) and b (out,).
+    pub fn new(weight: Param, bias: Param) -> Self {
+        Self { name: weight.name, weight: Weight::Tensor(weight.tensor), bias }
+    }
+
+    /// W's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Packs W for the kernels in place of its tensor, and gives the packed form.
+    ///
+    /// # Errors
+    /// None unless W is no matrix in f32.
+    pub fn pack(&mut self) -> Result<Arc<PackedWeight>> {
+        let packed = match &self.weight {
+            Weight::Packed(packed) => packed.clone(),
+            Weight::Tensor(weight) => {
+                let (out, inner) = weight.dims2()?;
+                Arc::new(PackedWeight::new(Tier::best(), out, inner, &weight.flatten_all()?.to_vec1::<f32>()?)?)
+            }
+        };
+        self.weight = Weight::Packed(packed.clone());
+        Ok(packed)
+    }
+
     /// `x` (B, T, in) to (B, T, out); rows of each segment see their own gate.
     ///
     /// # Errors
     /// A mask of another shape than the weight.
     pub fn forward(&self, x: &Tensor, segments: &[Segment]) -> Result<Tensor> {
-        let name = self.weight.name();
-        let open = segments.iter().all(|s| matches!(s.gates.get(name), Gate::Open) && !s.gates.replaces());
+        match self.fast(x, segments, Activation::None)? {
+            Some(y) => Ok(y),
+            None => self.portable(x, segments),
+        }
+    }
+
+    /// [`forward`](Self::forward), then GELU.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_gelu(&self, x: &Tensor, segments: &[Segment]) -> Result<Tensor> {
+        match self.fast(x, segments, Activation::Gelu)? {
+            Some(y) => Ok(y),
+            None => ops::gelu(&self.portable(x, segments)?),
+        }
+    }
+
+    /// All segments in one call of the kernel; `None` where a gradient, a soft gate or a replaced parameter
+    /// asks for tensors.
+    fn fast(&self, x: &Tensor, segments: &[Segment], then: Activation) -> Result<Option<Tensor>> {
+        let Weight::Packed(weight) = &self.weight else { return Ok(None) };
+        let soft = |s: &Segment| matches!(s.gates.get(&self.name), Gate::Soft(_)) || s.gates.replaces();
+        if !tensor::serves(&[x]) || segments.iter().any(soft) {
+            return Ok(None);
+        }
+        let masks = segments.iter().map(|s| self.panels(weight, s.gates.get(&self.name)));
+        let masks = masks.collect::<Result<Vec<_>>>()?;
+        let rows = segments.iter().zip(&masks).map(|(s, mask)| (s.rows.clone(), mask.as_deref()));
+        let rows: Vec<_> = rows.collect();
+        Ok(Some(tensor::linear_rows(x, weight, &self.bias.tensor, then, &rows)?))
+    }
+
+    /// A gate's mask in the kernel's order.
+    fn panels<'a>(&self, weight: &PackedWeight, gate: &'a Gate) -> Result<Option<Cow<'a, PanelMask>>> {
+        let mask = match gate {
+            Gate::Panels(mask) if mask.tier() == weight.tier() => Cow::Borrowed(&**mask),
+            Gate::Panels(mask) => Cow::Owned(PanelMask::new(weight.tier(), &mask.to_bits())),
+            Gate::Packed(bits) => Cow::Owned(PanelMask::new(weight.tier(), bits)),
+            Gate::Open | Gate::Soft(_) => return Ok(None),
+        };
+        self.check((mask.rows(), mask.cols()), (weight.outputs(), weight.inputs()))?;
+        Ok(Some(mask))
+    }
+
+    fn check(&self, mask: (usize, usize), weight: (usize, usize)) -> Result<()> {
+        if mask == weight {
+            return Ok(());
+        }
+        Err(Error::Model(format!(
+            "mask `{}` has shape [{}, {}], the backbone's weight has [{}, {}]: the pack belongs to another backbone",
+            self.name, mask.0, mask.1, weight.0, weight.1
+        )))
+    }
+
+    /// The same by tensor operations, segment after segment.
+    fn portable(&self, x: &Tensor, segments: &[Segment]) -> Result<Tensor> {
+        let open =
+            segments.iter().all(|s| matches!(s.gates.get(&self.name), Gate::Open) && !s.gates.replaces());
         match segments {
             [one] => self.rows(x, &one.gates),
             // Gates that are open alike need no split.
@@ -64,22 +154,22 @@ impl GatedLinear {
     }
 
     fn rows(&self, x: &Tensor, gates: &Gates) -> Result<Tensor> {
-        let (weight, bias) = (self.weight.get(gates), self.bias.get(gates));
-        match gates.get(self.weight.name()) {
-            Gate::Open => ops::linear(x, weight, bias),
-            Gate::Packed(bits) => {
-                let (out, inner) = weight.dims2()?;
-                if (bits.rows(), bits.cols()) != (out, inner) {
-                    return Err(Error::Model(format!(
-                        "mask `{}` has shape [{}, {}], the backbone's weight has [{out}, {inner}]: the pack belongs to another backbone",
-                        self.weight.name(),
-                        bits.rows(),
-                        bits.cols()
-                    )));
-                }
-                ops::linear(x, &(weight * dense(bits, weight.device())?)?, bias)
+        let weight = match (gates.replaced(&self.name), &self.weight) {
+            (Some(weight), _) | (None, Weight::Tensor(weight)) => weight.clone(),
+            (None, Weight::Packed(w)) => {
+                Tensor::from_vec(w.unpack(), (w.outputs(), w.inputs()), &Device::Cpu)?
             }
-            Gate::Soft(mask) => ops::linear(x, &(weight * mask)?, bias),
+        };
+        let bias = self.bias.get(gates);
+        let masked = |bits: &BitMask| {
+            self.check((bits.rows(), bits.cols()), weight.dims2()?)?;
+            ops::linear(x, &(&weight * dense(bits, weight.device())?)?, bias)
+        };
+        match gates.get(&self.name) {
+            Gate::Open => ops::linear(x, &weight, bias),
+            Gate::Packed(bits) => masked(bits),
+            Gate::Panels(mask) => masked(&mask.to_bits()),
+            Gate::Soft(mask) => ops::linear(x, &(&weight * mask)?, bias),
         }
     }
 }

@@ -23,7 +23,7 @@ pub enum After<'a> {
 /// A convolution over time without padding.
 #[derive(Clone, Copy, Debug)]
 pub struct Conv<'a> {
-    /// [`PackedWeight::from_conv`], `(C_out, kernel · C_in)`.
+    /// [`PackedWeight::from_conv`]: `(C_out, kernel · C_in)`, taps outermost.
     pub weight: &'a PackedWeight,
     /// `(C_out,)`.
     pub bias: Option<&'a [f32]>,
@@ -42,66 +42,121 @@ impl Conv<'_> {
     }
 }
 
-/// Rows of a block that is normalised afterwards: 120 × 512 floats stay in L2 until then.
+/// Rows of a block, normalised as soon as it is done: 120 × 512 floats stay in L2 until then.
 const TALL: usize = 120;
 
-/// Computes y `(B, T', C_out)` from x `(B, T, C_in)`, `T' = (T - kernel) / stride + 1`; see
+impl Conv<'_> {
+    /// Channels that go in.
+    pub fn channels(&self) -> usize {
+        self.weight.inputs() / self.kernel.max(1)
+    }
+
+    /// Whether the parts fit each other and inputs of `channels`.
+    fn check(&self, channels: usize) -> Result<()> {
+        let n = self.weight.outputs();
+        let bias = self.bias.map_or(n, <[f32]>::len);
+        let norm = match &self.after {
+            After::NormGelu(norm) => norm.gamma.len().min(norm.beta.len()),
+            _ => n,
+        };
+        let fits = self.weight.inputs() == channels * self.kernel && self.kernel * self.stride > 0;
+        match fits && bias == n && norm == n {
+            true => Ok(()),
+            false => Err(misfit(format!(
+                "{:?} with {} taps on {channels} channels, bias of {bias}, norm of {norm}",
+                self.weight, self.kernel
+            ))),
+        }
+    }
+
+    /// All frames of x `(T, C_in)`, one utterance or a piece of one, on this thread.
+    fn run(&self, x: &[f32], y: &mut [f32], pack: &mut scratch::Pack) {
+        let (n, k) = (self.weight.outputs(), self.weight.inputs());
+        let step = self.stride * self.channels();
+        assert!(y.len() == self.frames(x.len() / self.channels()) * n, "frames of a convolution");
+        for rows in blocks(0..y.len() / n, TALL, 12) {
+            let to = &mut y[rows.start * n..rows.end * n];
+            let block = gemm::Block {
+                a: &x[rows.start * step..],
+                stride: step,
+                rows: rows.len(),
+                // Rows a page apart would fight over the same lines of L1.
+                copy: step >= 128,
+                k,
+                panels: self.weight.panels(),
+                mask: None,
+                n,
+                which: 0..n.div_ceil(self.weight.cols()),
+                c: to.as_mut_ptr(),
+                ldc: n,
+                add: false,
+                bias: self.bias,
+                gelu: matches!(self.after, After::Gelu),
+            };
+            self.weight.tier().run(gemm::Run(&block, pack));
+            if let After::NormGelu(norm) = &self.after {
+                self.weight.tier().run(norm::Rows { norm, gelu: true, x: to });
+            }
+        }
+    }
+}
+
+/// Computes y `(B, T', C_out)` from x `(B, T, C_in)` through a chain of convolutions, each as
 /// [`scalar::conv`](super::scalar::conv).
 ///
+/// Time is cut into pieces that pass the whole chain on one thread, so that no layer's output, the first
+/// being 60 times the audio, ever exists at full length: a piece stays in L3. Pieces compute the frames at
+/// their seams twice (half a frame in 100).
+///
 /// # Errors
-/// When a length does not fit.
-pub fn conv(layer: &Conv<'_>, batch: usize, x: &[f32], y: &mut [f32]) -> Result<()> {
-    let (n, k) = (layer.weight.outputs(), layer.weight.inputs());
-    let c = k / layer.kernel.max(1);
-    let times = x.len() / (batch * c).max(1);
-    let frames = layer.frames(times);
-    let bias = layer.bias.map_or(n, <[f32]>::len);
-    let norm = match &layer.after {
-        After::NormGelu(norm) => Some(norm),
-        _ => None,
+/// When a length or a layer does not fit.
+pub fn chain(layers: &[Conv<'_>], batch: usize, x: &[f32], y: &mut [f32]) -> Result<()> {
+    let Some((first, last)) = layers.first().zip(layers.last()) else {
+        return Err(misfit("a chain of no convolutions".into()));
     };
-    let width = norm.map_or(n, |norm| norm.gamma.len().min(norm.beta.len()));
-    let fits = k == c * layer.kernel && layer.stride > 0 && bias == n && width == n;
-    if !fits || x.len() != batch * times * c || y.len() != batch * frames * n {
-        let (x, y) = (x.len(), y.len());
-        return Err(misfit(format!("{layer:?} on batch {batch}: x has {x} elements, y has {y}")));
+    let mut channels = first.channels();
+    let times = x.len() / (batch * channels).max(1);
+    let frames = layers.iter().fold(times, |times, layer| layer.frames(times));
+    for layer in layers {
+        layer.check(channels)?;
+        channels = layer.weight.outputs();
     }
-    if frames == 0 {
+    if x.len() != batch * times * first.channels() || y.len() != batch * frames * channels {
+        let (x, y, n) = (x.len(), y.len(), layers.len());
+        return Err(misfit(format!("{n} convolutions on batch {batch}: x has {x} elements, y has {y}")));
+    }
+    if y.is_empty() {
         return Ok(());
     }
-    // Enough blocks that every thread has several, none so low that reading W anew costs more than it computes.
-    let tall = (frames * batch / (rayon::current_num_threads() * 4)).clamp(24, TALL);
-    let rows = |b| blocks(0..frames, tall, 12).map(move |rows| (b, rows));
-    let tasks: Vec<_> = (0..batch).flat_map(rows).collect();
-    let out = scratch::Shared::new(y);
-    let tier = layer.weight.tier();
-    tasks.into_par_iter().with_max_len(1).for_each(|(b, rows)| {
-        let first = (b * frames + rows.start) * n;
-        let step = layer.stride * c;
-        let block = gemm::Block {
-            a: &x[b * times * c + rows.start * step..(b + 1) * times * c],
-            stride: step,
-            rows: rows.len(),
-            // Rows a page apart would fight over the same lines of L1.
-            copy: step >= 128,
-            k,
-            panels: layer.weight.panels(),
-            mask: None,
-            n,
-            which: 0..n.div_ceil(layer.weight.cols()),
-            c: out.at(first),
-            ldc: n,
-            add: false,
-            bias: layer.bias,
-            gelu: matches!(layer.after, After::Gelu),
+    // The inputs that `frames` outputs need, from the last layer back to the first.
+    let need = |frames| layers.iter().rev().fold(frames, |f, layer| (f - 1) * layer.stride + layer.kernel);
+    let hop: usize = layers.iter().map(|layer| layer.stride).product();
+    // About 4,000 rows of the first layer at a time; more, smaller pieces where threads would idle.
+    let piece = (4000 * first.stride / hop).clamp(1, (frames * batch / (rayon::current_num_threads() * 4)).max(1));
+    let (c, out) = (first.channels(), scratch::Shared::new(y));
+    let pieces = |b| blocks(0..frames, piece, 1).map(move |frames| (b, frames));
+    let tasks: Vec<_> = (0..batch).flat_map(pieces).collect();
+    tasks.into_par_iter().with_max_len(1).for_each(|(b, piece)| {
+        let from = (b * times + piece.start * hop) * c;
+        // SAFETY: pieces are disjoint, and within y: (b, piece) × channels.
+        let y = unsafe {
+            let at = out.at((b * frames + piece.start) * channels);
+            std::slice::from_raw_parts_mut(at, piece.len() * channels)
         };
-        // The blocks' rows are disjoint, which is `Run`'s condition.
-        scratch::with(|s| tier.run(gemm::Run(&block, &mut s.pack)));
-        if let Some(norm) = norm {
-            // SAFETY: these rows are this task's alone, and within y: (b, rows) × n.
-            let x = unsafe { std::slice::from_raw_parts_mut(out.at(first), rows.len() * n) };
-            tier.run(norm::Rows { norm, gelu: true, x });
-        }
+        scratch::with(|s| {
+            let [here, there, _] = &mut s.free;
+            let mut x = &x[from..from + need(piece.len()) * c];
+            let mut times = need(piece.len());
+            let (mut here, mut there) = (here, there);
+            for layer in &layers[..layers.len() - 1] {
+                times = layer.frames(times);
+                let to = there.at_least(times * layer.weight.outputs());
+                layer.run(x, to, &mut s.pack);
+                std::mem::swap(&mut here, &mut there);
+                x = &here[..times * layer.weight.outputs()];
+            }
+            last.run(x, y, &mut s.pack);
+        });
     });
     Ok(())
 }

@@ -40,6 +40,7 @@ pub mod norm;
 mod pack;
 pub mod scalar;
 mod scratch;
+pub mod tensor;
 mod tier;
 mod tile;
 

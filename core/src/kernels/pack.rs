@@ -73,6 +73,14 @@ impl PackedWeight {
         (0..self.outputs).flat_map(|n| (0..inputs).map(move |k| at(n, k))).collect()
     }
 
+    /// The convolution that [`from_conv`](Self::from_conv) was given, `(out, in, kernel)`.
+    pub fn unpack_conv(&self, kernel: usize) -> Vec<f32> {
+        let channels = self.inputs / kernel;
+        let rows = self.unpack();
+        let row = |row: usize| (0..self.inputs).map(move |i| (row, i % kernel * channels + i / kernel));
+        (0..self.outputs).flat_map(row).map(|(n, at)| rows[n * self.inputs + at]).collect()
+    }
+
     /// The tier whose panels these are.
     pub fn tier(&self) -> Tier {
         self.tier

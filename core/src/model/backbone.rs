@@ -11,10 +11,18 @@ use super::{
     noise::{Noise, Silence},
     schema::{Weights, schema},
 };
-use crate::{Error, Result, gate::Segment};
+use crate::{
+    Error, Result,
+    gate::{Gate, Segment},
+    kernels::{PackedWeight, PanelMask},
+};
 use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use std::{collections::HashMap, sync::OnceLock};
+use s3router_masks::BitMask;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, OnceLock},
+};
 
 /// A pretrained speech model, loaded once, shared by every language and every thread.
 #[derive(Debug)]
@@ -27,6 +35,7 @@ pub struct Backbone {
     lm_head: Option<Head>,
     own_head: Option<OwnHead>,
     pub(super) identity: OnceLock<s3router_masks::Backbone>,
+    pub(super) packed: BTreeMap<String, Arc<PackedWeight>>,
 }
 
 impl Backbone {
@@ -94,7 +103,36 @@ impl Backbone {
             lm_head: None,
             own_head: None,
             identity: OnceLock::new(),
+            packed: BTreeMap::new(),
         })
+    }
+
+    /// The same backbone for serving: on the CPU, each linear's weight is packed for the kernels and its
+    /// tensor dropped, so that one copy stays resident. Learning still works, slowly: weights are
+    /// unpacked whenever a gradient asks for them.
+    ///
+    /// # Errors
+    /// None unless the tensor library fails.
+    pub fn packed(mut self) -> Result<Self> {
+        if !self.device.is_cpu() {
+            return Ok(self);
+        }
+        for linear in self.encoder.linears_mut() {
+            self.packed.insert(linear.name().to_owned(), linear.pack()?);
+            self.weights.remove(linear.name());
+        }
+        for name in self.encoder.pack_positional()? {
+            self.weights.remove(&name);
+        }
+        Ok(self)
+    }
+
+    /// A mask in the form that this backbone reads fastest.
+    pub fn gate(&self, name: &str, bits: BitMask) -> Gate {
+        match self.packed.get(name) {
+            Some(weight) => Gate::Panels(Arc::new(PanelMask::new(weight.tier(), &bits))),
+            None => Gate::Packed(Arc::new(bits)),
+        }
     }
 
     /// The shape.
@@ -246,7 +284,8 @@ impl Backbone {
     }
 
     /// A frozen parameter in f32 and the checkpoint's shape, by its name without model prefix. The
-    /// extractor's convolutions are not among them.
+    /// extractor's convolutions are not among them, nor, once [`packed`](Self::packed), what
+    /// [`values`](Self::values) still gives.
     pub fn weight(&self, name: &str) -> Option<&Tensor> {
         self.weights.get(name)
     }

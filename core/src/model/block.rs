@@ -49,10 +49,7 @@ impl Norm {
 
 /// A linear of the checkpoint by its name.
 pub(crate) fn linear(weights: &Weights, name: &str) -> Result<GatedLinear> {
-    Ok(GatedLinear {
-        weight: weights.param(&format!("{name}.weight"))?,
-        bias: weights.param(&format!("{name}.bias"))?,
-    })
+    Ok(GatedLinear::new(weights.param(&format!("{name}.weight"))?, weights.param(&format!("{name}.bias"))?))
 }
 
 /// Self-attention and feed-forward, each with its norm and its residual.
@@ -84,6 +81,11 @@ impl Block {
         })
     }
 
+    /// Its six linears.
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut GatedLinear> {
+        self.qkv.iter_mut().chain([&mut self.out, &mut self.up, &mut self.down])
+    }
+
     /// (B, T, D) to (B, T, D).
     pub(crate) fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         if self.pre_norm {
@@ -106,7 +108,7 @@ impl Block {
     }
 
     fn feed(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let inner = ops::gelu(&self.up.forward(x, pass.segments)?)?;
+        let inner = self.up.forward_gelu(x, pass.segments)?;
         let inner = pass.noise.dropout(inner, Site::Activation)?;
         pass.noise.dropout(self.down.forward(&inner, pass.segments)?, Site::FeedForwardOut)
     }

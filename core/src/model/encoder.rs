@@ -10,9 +10,11 @@ use super::{
 use crate::{
     Result,
     gate::Gates,
+    kernels::{PackedWeight, Tier, tensor},
     linear::{GatedLinear, Param},
 };
 use candle_core::{DType, Tensor};
+use std::sync::Arc;
 
 /// Everything after the extractor.
 #[derive(Clone, Debug)]
@@ -65,6 +67,16 @@ impl Encoder {
         Ok(x)
     }
 
+    /// Every linear.
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut GatedLinear> {
+        self.blocks.iter_mut().flat_map(Block::linears_mut).chain([&mut self.projection])
+    }
+
+    /// Packs the positional convolutions for the kernels, and names the weights so replaced.
+    pub(crate) fn pack_positional(&mut self) -> Result<Vec<String>> {
+        self.positional.iter_mut().map(Positional::pack).collect()
+    }
+
     fn embed(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = match &self.projection_norm {
             Some(norm) => norm.forward(features, pass.gates())?,
@@ -91,10 +103,22 @@ impl Encoder {
 /// Convolution and GELU; in data2vec-audio a norm without parameters between them.
 #[derive(Clone, Debug)]
 struct Positional {
-    weight: Param,
+    weight: PositionalWeight,
     bias: Param,
     groups: usize,
     norm: Option<[Tensor; 2]>,
+}
+
+/// The one resident copy of the weight, as in [`GatedLinear`].
+#[derive(Clone, Debug)]
+enum PositionalWeight {
+    Tensor(Param),
+    /// One weight per group.
+    Packed {
+        name: String,
+        groups: Arc<Vec<PackedWeight>>,
+        shape: [usize; 3],
+    },
 }
 
 impl Positional {
@@ -110,7 +134,7 @@ impl Positional {
             }
         };
         Ok(Self {
-            weight: weights.param(&format!("{name}.weight"))?,
+            weight: PositionalWeight::Tensor(weights.param(&format!("{name}.weight"))?),
             bias,
             groups: config.positional.groups,
             norm: (config.positional.layers > 1)
@@ -119,8 +143,46 @@ impl Positional {
         })
     }
 
+    fn pack(&mut self) -> Result<String> {
+        let PositionalWeight::Tensor(param) = &self.weight else { return Ok(String::new()) };
+        let (name, weight) = (param.name().to_owned(), param.get(&Gates::default()).clone());
+        let (d, inner, kernel) = weight.dims3()?;
+        let shape = [d / self.groups, inner, kernel];
+        let values = weight.flatten_all()?.to_vec1::<f32>()?;
+        let pack = |part: &[f32]| PackedWeight::from_conv(Tier::best(), shape, part);
+        let groups = values.chunks_exact(shape.iter().product()).map(pack).collect::<Result<_>>()?;
+        self.weight = PositionalWeight::Packed { name: name.clone(), groups: Arc::new(groups), shape };
+        Ok(name)
+    }
+
     fn forward(&self, x: &Tensor, gates: &Gates) -> Result<Tensor> {
-        let x = ops::positional_conv(x, self.weight.get(gates), self.bias.get(gates), self.groups)?;
+        let bias = self.bias.get(gates);
+        let weight = match &self.weight {
+            PositionalWeight::Tensor(param) => param.get(gates).clone(),
+            PositionalWeight::Packed { name, groups, shape: [out, inner, kernel] } => {
+                let replaced = gates.replaced(name);
+                if replaced.is_none() && tensor::serves(&[x, bias]) {
+                    let gelu = self.norm.is_none();
+                    let x = tensor::positional(x, groups, bias, *kernel, gelu)?;
+                    return self.finish(x, gelu);
+                }
+                match replaced {
+                    Some(weight) => weight.clone(),
+                    None => {
+                        let values: Vec<f32> = groups.iter().flat_map(|g| g.unpack_conv(*kernel)).collect();
+                        Tensor::from_vec(values, (out * groups.len(), *inner, *kernel), x.device())?
+                    }
+                }
+            }
+        };
+        self.finish(ops::positional_conv(x, &weight, bias, self.groups)?, false)
+    }
+
+    /// The norm, if any, and GELU, unless done.
+    fn finish(&self, x: Tensor, gelu: bool) -> Result<Tensor> {
+        if gelu {
+            return Ok(x);
+        }
         ops::gelu(&match &self.norm {
             Some([weight, bias]) => ops::layer_norm(&x, weight, bias, 1e-5)?,
             None => x,

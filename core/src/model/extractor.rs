@@ -5,22 +5,36 @@ use super::{
     ops,
     schema::Weights,
 };
-use crate::Result;
+use crate::{
+    Result,
+    kernels::{After, Conv, Norm, PackedWeight, Tier, tensor},
+};
 use candle_core::Tensor;
 
 const EPS: f64 = 1e-5;
 
-/// Convolution, norm, GELU; repeated.
-#[derive(Clone, Debug)]
-pub(crate) struct Extractor(Vec<ConvBlock>);
+/// Convolution, norm, GELU; repeated. On the CPU in the kernels' form, else as tensors.
+#[derive(Debug)]
+pub(crate) enum Extractor {
+    Packed(Vec<Packed>, ExtractorNorm),
+    Tensors(Vec<Tensors>, ExtractorNorm),
+}
 
-#[derive(Clone, Debug)]
-struct ConvBlock {
+#[derive(Debug)]
+pub(crate) struct Packed {
+    weight: PackedWeight,
+    bias: Option<Vec<f32>>,
+    norm: Option<[Vec<f32>; 2]>,
+    kernel: usize,
+    stride: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tensors {
     /// (out, kernel · in), taps outermost, as [`ops::conv`] reads it.
     weight: Tensor,
     bias: Option<Tensor>,
     norm: Option<[Tensor; 2]>,
-    over: ExtractorNorm,
     kernel: usize,
     stride: usize,
 }
@@ -40,28 +54,73 @@ impl Extractor {
                 Some(scale) => Some([scale.clone(), weights.tensor(&format!("{layer}.layer_norm.bias"))?]),
                 None => None,
             };
-            Ok(ConvBlock {
-                weight,
-                bias: weights.get(&format!("{layer}.conv.bias")).cloned(),
-                norm,
-                over: config.extractor_norm,
-                kernel: *kernel,
-                stride: *stride,
-            })
+            let bias = weights.get(&format!("{layer}.conv.bias")).cloned();
+            Ok(Tensors { weight, bias, norm, kernel: *kernel, stride: *stride })
         });
-        Ok(Self(blocks.collect::<Result<_>>()?))
+        let blocks = blocks.collect::<Result<Vec<_>>>()?;
+        if blocks.iter().all(|block| tensor::serves(&[&block.weight])) {
+            let blocks = blocks.into_iter().map(Packed::new).collect::<Result<_>>()?;
+            return Ok(Self::Packed(blocks, config.extractor_norm));
+        }
+        Ok(Self::Tensors(blocks, config.extractor_norm))
     }
 
     /// (B, S) to (B, T, C).
     pub(crate) fn forward(&self, samples: &Tensor) -> Result<Tensor> {
-        self.0.iter().try_fold(samples.unsqueeze(2)?, |x, block| block.forward(&x))
+        let x = samples.unsqueeze(2)?;
+        match self {
+            Self::Tensors(blocks, over) => blocks.iter().try_fold(x, |x, block| block.forward(&x, *over)),
+            Self::Packed(blocks, ExtractorNorm::Layer) => {
+                let layers: Vec<_> = blocks.iter().map(|b| b.layer(true)).collect();
+                Ok(tensor::chain(&x, &layers, None)?)
+            }
+            // The first norm looks at all of time, so the chain is cut behind it.
+            Self::Packed(blocks, ExtractorNorm::Group) => {
+                let layers: Vec<_> = blocks.iter().map(|b| b.layer(false)).collect();
+                let over_time = blocks.first().and_then(Packed::norm);
+                let after = if over_time.is_some() { After::None } else { After::Gelu };
+                let x = tensor::chain(&x, &[Conv { after, ..layers[0] }], over_time.as_ref())?;
+                match &layers[1..] {
+                    [] => Ok(x),
+                    rest => Ok(tensor::chain(&x, rest, None)?),
+                }
+            }
+        }
     }
 }
 
-impl ConvBlock {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+impl Packed {
+    fn new(block: Tensors) -> Result<Self> {
+        let (out, inner) = block.weight.dims2()?;
+        let values = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
+        Ok(Self {
+            weight: PackedWeight::new(Tier::best(), out, inner, &values(&block.weight)?)?,
+            bias: block.bias.as_ref().map(values).transpose()?,
+            norm: block.norm.map(|[a, b]| Ok::<_, crate::Error>([values(&a)?, values(&b)?])).transpose()?,
+            kernel: block.kernel,
+            stride: block.stride,
+        })
+    }
+
+    fn norm(&self) -> Option<Norm<'_>> {
+        self.norm.as_ref().map(|[gamma, beta]| Norm { gamma, beta, eps: EPS as f32 })
+    }
+
+    fn layer(&self, norm: bool) -> Conv<'_> {
+        Conv {
+            weight: &self.weight,
+            bias: self.bias.as_deref(),
+            kernel: self.kernel,
+            stride: self.stride,
+            after: self.norm().filter(|_| norm).map_or(After::Gelu, After::NormGelu),
+        }
+    }
+}
+
+impl Tensors {
+    fn forward(&self, x: &Tensor, over: ExtractorNorm) -> Result<Tensor> {
         let x = ops::conv(x, &self.weight, self.bias.as_ref(), self.kernel, self.stride)?;
-        let x = match (&self.norm, self.over) {
+        let x = match (&self.norm, over) {
             (None, _) => x,
             (Some([weight, bias]), ExtractorNorm::Layer) => ops::layer_norm(&x, weight, bias, EPS)?,
             (Some([weight, bias]), ExtractorNorm::Group) => ops::channel_norm(&x, weight, bias, EPS)?,

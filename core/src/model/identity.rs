@@ -32,6 +32,9 @@ impl Backbone {
     /// # Errors
     /// A name that is no parameter of this backbone.
     pub fn values(&self, name: &str) -> Result<Vec<f32>> {
+        if let Some(packed) = self.packed.get(name) {
+            return Ok(packed.unpack());
+        }
         let weight = self.weight(name).ok_or_else(|| {
             Error::Model(format!("the backbone has no parameter `{name}`: is it of another size?"))
         })?;
@@ -42,7 +45,10 @@ impl Backbone {
         let mut hashes = s3router_masks::Backbone::new();
         for name in names {
             let values = self.values(name)?;
-            hashes.add(name, self.weight(name).map_or(&[], |weight| weight.dims()), &values)?;
+            match (self.packed.get(name), self.weight(name)) {
+                (Some(packed), _) => hashes.add(name, &[packed.outputs(), packed.inputs()], &values)?,
+                (None, weight) => hashes.add(name, weight.map_or(&[], |weight| weight.dims()), &values)?,
+            }
         }
         Ok(hashes)
     }

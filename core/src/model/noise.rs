@@ -28,6 +28,10 @@ pub trait Noise {
     fn dropout(&mut self, x: Tensor, site: Site) -> Result<Tensor>;
     /// Whether layer `layer` runs in this step (layerdrop).
     fn keep_layer(&mut self, layer: usize) -> bool;
+    /// Whether every call leaves everything as it is, so that steps may be fused.
+    fn silent(&self) -> bool {
+        false
+    }
 }
 
 /// Serving: nothing is dropped.
@@ -43,6 +47,10 @@ impl Noise for Silence {
     }
 
     fn keep_layer(&mut self, _layer: usize) -> bool {
+        true
+    }
+
+    fn silent(&self) -> bool {
         true
     }
 }

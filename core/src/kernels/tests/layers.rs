@@ -2,7 +2,7 @@
 
 use super::{super::*, assert_close, noise};
 use crate::kernels::{
-    conv::{conv, positional},
+    conv::{chain, positional},
     norm::{gelu, group_norm_gelu, layer_norm},
 };
 
@@ -63,14 +63,41 @@ fn convolutions_equal_the_specification_for_each_utterance_of_a_batch() {
             let layer = Conv { weight: &weight, bias: Some(&b), kernel, stride, after: After::NormGelu(norm) };
             let frames = layer.frames(times);
             let mut y = vec![f32::NAN; 2 * frames * n];
-            conv(&layer, 2, &x, &mut y).unwrap();
+            chain(&[layer], 2, &x, &mut y).unwrap();
             let plain = |x| scalar::conv(x, &w, &b, [n, c, kernel], stride);
             let sums = [plain(&x[..times * c]), plain(&x[times * c..])].concat();
             let normed = scalar::layer_norm(&sums, &gamma, &beta, 1e-5);
             assert_close("conv", &y, &normed.into_iter().map(scalar::gelu).collect::<Vec<_>>(), 1e-4);
-            conv(&Conv { after: After::Gelu, ..layer }, 2, &x, &mut y).unwrap();
+            chain(&[Conv { after: After::Gelu, ..layer }], 2, &x, &mut y).unwrap();
             assert_close("conv", &y, &sums.into_iter().map(scalar::gelu).collect::<Vec<_>>(), 3e-5);
         }
+    }
+}
+
+#[test]
+fn a_chain_cut_into_pieces_equals_its_layers_one_by_one() {
+    let shapes = [(1, 24, 10, 5), (24, 17, 3, 2), (17, 40, 2, 2)];
+    for tier in Tier::available() {
+        let weights: Vec<_> = shapes
+            .iter()
+            .map(|&(c, n, k, _)| PackedWeight::from_conv(tier, [n, c, k], &noise(1, n * c * k)).unwrap())
+            .collect();
+        let layers: Vec<_> = shapes
+            .iter()
+            .zip(&weights)
+            .map(|(&(.., kernel, stride), weight)| Conv { weight, bias: None, kernel, stride, after: After::Gelu })
+            .collect();
+        let x = noise(2, 2 * 3001);
+        let mut expected = x.clone();
+        for layer in &layers {
+            let times = expected.len() / 2 / layer.channels();
+            let mut y = vec![0.0; 2 * layer.frames(times) * layer.weight.outputs()];
+            chain(&[*layer], 2, &expected, &mut y).unwrap();
+            expected = y;
+        }
+        let mut y = vec![f32::NAN; expected.len()];
+        chain(&layers, 2, &x, &mut y).unwrap();
+        assert_eq!(y, expected, "{tier:?}");
     }
 }
 

@@ -118,6 +118,8 @@ proptest! {
         let (w, mask) = (noise(seed, n * k), random_mask(seed, n, k));
         for tier in Tier::available() {
             prop_assert_eq!(PackedWeight::new(tier, n, k, &w).unwrap().unpack(), w.clone());
+            prop_assert_eq!(PackedWeight::from_conv(tier, [n, 1, k], &w).unwrap().unpack_conv(k), w.clone());
+            prop_assert_eq!(PackedWeight::from_conv(tier, [1, n, k], &w).unwrap().unpack_conv(k), w.clone());
             prop_assert_eq!(PanelMask::new(tier, &mask).to_bits(), mask.clone());
         }
     }

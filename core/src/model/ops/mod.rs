@@ -1,4 +1,5 @@
-//! The heavy operations, each behind one function: the portable definition that faster kernels must equal.
+//! The heavy operations, each behind one function: the kernels where they serve (CPU, f32, no
+//! gradient), else candle's operations, which define what the kernels must equal.
 //!
 //! Everything is time-major, (B, T, C), in f32. A convolution is a matrix product over overlapping
 //! rows: with time-major data the receptive field of a frame lies contiguous in memory.
@@ -12,7 +13,7 @@ pub use product::product;
 pub use unfold::unfold;
 
 use super::noise::{Noise, Site};
-use crate::Result;
+use crate::{Result, kernels::tensor};
 use candle_core::{D, Tensor};
 
 /// `x` (B, T, in) times `weight` (out, in) transposed, plus `bias` (out,): (B, T, out).
@@ -28,6 +29,9 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// The device's.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    if tensor::serves(&[x]) {
+        return Ok(tensor::gelu(x)?);
+    }
     Ok(x.gelu_erf()?)
 }
 
@@ -81,6 +85,9 @@ pub fn attention(
     lengths: &[usize],
     noise: &mut dyn Noise,
 ) -> Result<Tensor> {
+    if noise.silent() && tensor::serves(&[q, k, v]) {
+        return Ok(tensor::attend([q, k, v], heads, lengths)?);
+    }
     let (b, t, d) = q.dims3()?;
     let split = |x: &Tensor| x.reshape((b, t, heads, d / heads))?.transpose(1, 2)?.contiguous();
     let scale = ((d / heads) as f64).powf(-0.5);
