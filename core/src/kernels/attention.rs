@@ -186,7 +186,7 @@ impl Kernel for Head<'_> {
 
 /// Replaces each s by `e^(scale · (s - max))`, and answers their sum, which is at least 1.
 #[inline(always)]
-fn exponentials<V: Lanes>(row: &mut [f32], scale: f32) -> f32 {
+pub(super) fn exponentials<V: Lanes>(row: &mut [f32], scale: f32) -> f32 {
     let whole = row.len() - row.len() % V::N;
     let mut peak = V::splat(f32::NEG_INFINITY);
     for i in (0..whole).step_by(V::N) {

@@ -30,6 +30,7 @@
 //! tile); nothing above them would change.
 
 pub mod attention;
+pub mod backward;
 pub mod conv;
 mod gemm;
 mod lanes;

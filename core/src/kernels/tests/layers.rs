@@ -1,6 +1,7 @@
 //! Norms, convolutions, attention.
 
 use super::{super::*, assert_close, noise};
+use crate::kernels::backward;
 use crate::kernels::{
     conv::{chain, positional},
     norm::{gelu, group_norm_gelu, layer_norm},
@@ -137,6 +138,46 @@ fn attention_equals_the_specification_and_ignores_padding() {
                 let expected = scalar::attention(&rows(0), &rows(1), &rows(2), heads, d, keys);
                 assert_close("attention", &y[b * times * all..(b + 1) * times * all], &expected, 3e-5);
             }
+        }
+    }
+}
+
+/// `Σ g · (f(x + h) - f(x - h)) / 2 h` along each element: what a gradient must be.
+fn slope(x: &[f32], g: &[f32], f: impl Fn(&[f32]) -> Vec<f32>) -> Vec<f32> {
+    let h = 1e-2;
+    let at = |i: usize, by: f32| {
+        let mut x = x.to_vec();
+        x[i] += by;
+        f(&x).iter().zip(g).map(|(y, g)| f64::from(y * g)).sum::<f64>()
+    };
+    (0..x.len()).map(|i| ((at(i, h) - at(i, -h)) / f64::from(2.0 * h)) as f32).collect()
+}
+
+#[test]
+fn gradients_are_the_slopes_of_the_specification() {
+    for tier in Tier::available() {
+        for (m, c) in [(3, 5), (2, 33)] {
+            let (x, g, gamma, beta) = (noise(1, m * c), noise(2, m * c), noise(3, c), noise(4, c));
+            let mut dx = g.clone();
+            backward::gelu(tier, &x, &mut dx).unwrap();
+            assert_close("gelu", &dx, &slope(&x, &g, |x| x.iter().map(|&x| scalar::gelu(x)).collect()), 1e-3);
+
+            let norm = Norm { gamma: &gamma, beta: &beta, eps: 1e-5 };
+            let mut dx = g.clone();
+            let (dgamma, dbeta) = backward::layer_norm(tier, &norm, &x, &mut dx, true).unwrap().unwrap();
+            assert_close("x", &dx, &slope(&x, &g, |x| scalar::layer_norm(x, &gamma, &beta, 1e-5)), 5e-3);
+            assert_close("gamma", &dgamma, &slope(&gamma, &g, |w| scalar::layer_norm(&x, w, &beta, 1e-5)), 1e-3);
+            assert_close("beta", &dbeta, &slope(&beta, &g, |b| scalar::layer_norm(&x, &gamma, b, 1e-5)), 1e-3);
+
+            let soft = |x: &[f32]| {
+                let mut y = x.to_vec();
+                backward::softmax(Tier::Scalar, c, &mut y);
+                y
+            };
+            let (p, mut dx) = (soft(&x), g.clone());
+            assert!(p.chunks_exact(c).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5));
+            backward::softmax_backward(tier, c, &p, &mut dx).unwrap();
+            assert_close("softmax", &dx, &slope(&x, &g, soft), 1e-3);
         }
     }
 }

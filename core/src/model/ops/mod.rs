@@ -29,7 +29,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// The device's.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    if tensor::serves(&[x]) {
+    if tensor::on_cpu(&[x]) {
         return Ok(tensor::gelu(x)?);
     }
     Ok(x.gelu_erf()?)
@@ -98,10 +98,10 @@ pub fn attention(
         let bias: Vec<f32> = lengths.iter().flat_map(|n| hide(*n)).collect();
         scores = scores.broadcast_add(&Tensor::from_vec(bias, (b, 1, 1, t), q.device())?)?;
     }
-    let probabilities = if scores.track_op() {
-        candle_nn::ops::softmax(&scores, D::Minus1)?
+    let probabilities = if tensor::on_cpu(&[&scores]) {
+        tensor::softmax(&scores)?
     } else {
-        candle_nn::ops::softmax_last_dim(&scores)?
+        candle_nn::ops::softmax(&scores, D::Minus1)?
     };
     let probabilities = noise.dropout(probabilities, Site::AttentionProbs)?;
     Ok(probabilities.matmul(&split(v)?)?.transpose(1, 2)?.reshape((b, t, d))?)

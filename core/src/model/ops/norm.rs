@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, D, Layout, Tensor, bail};
 /// # Errors
 /// Shapes that do not fit.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    if tensor::serves(&[x, weight, bias]) {
+    if tensor::on_cpu(&[x, weight, bias]) {
         return Ok(tensor::layer_norm(x, weight, bias, eps as f32)?);
     }
     let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;

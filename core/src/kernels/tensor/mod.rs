@@ -1,11 +1,14 @@
-//! The kernels on candle tensors: f32, on the CPU, without gradients. `model::ops` asks [`serves`] first and
-//! falls back to candle's own operations otherwise.
+//! The kernels on candle tensors: f32, on the CPU. [`serves`] says whether those without a gradient may stand in;
+//! `model::ops` asks, and falls back to candle's own operations.
+
+mod rows;
 
 use super::{
     Activation, Attention, Conv, Norm, PackedWeight, PanelMask, Positional, Segment, Tier, attention, conv, linear,
     linear::Linear, norm,
 };
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use rows::{Gelu, LayerNorm, Softmax};
 use std::ops::Range;
 
 /// Whether the kernels can take these tensors: f32, on the CPU, no gradient asked.
@@ -27,12 +30,17 @@ pub fn linear_rows(
     x.contiguous()?.apply_op2_no_bwd(&bias.contiguous()?, &LinearOp { weight, activation, segments })
 }
 
+/// Whether the tensors are f32 on the CPU: what [`layer_norm`], [`gelu`] and [`softmax`] ask; they have gradients.
+pub fn on_cpu(tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+}
+
 /// [`norm::layer_norm`] over the last dimension.
 ///
 /// # Errors
 /// Shapes that do not fit.
 pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f32) -> Result<Tensor> {
-    x.contiguous()?.apply_op3_no_bwd(&gamma.contiguous()?, &beta.contiguous()?, &LayerNorm { eps })
+    x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, LayerNorm { eps })
 }
 
 /// [`norm::gelu`].
@@ -40,7 +48,15 @@ pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f32) -> Result
 /// # Errors
 /// The storage's.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1_no_bwd(&Gelu)
+    x.contiguous()?.apply_op1(Gelu)
+}
+
+/// [`backward::softmax`] over the last dimension.
+///
+/// # Errors
+/// The storage's.
+pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(Softmax)
 }
 
 /// [`attention()`](super::attention()) of q, k, v, each `(B, T, D)`.
@@ -103,45 +119,6 @@ impl CustomOp2 for LinearOp<'_> {
         let layer = Linear { weight: self.weight, bias, activation: self.activation, add: false };
         let x = slice(x, xl)?;
         filled((batch, times, self.weight.outputs()), |y| linear(&layer, x, &segments, y))
-    }
-}
-
-struct LayerNorm {
-    eps: f32,
-}
-
-impl CustomOp3 for LayerNorm {
-    fn name(&self) -> &'static str {
-        "layer-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        gamma: &CpuStorage,
-        gl: &Layout,
-        beta: &CpuStorage,
-        bl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let norm = Norm { gamma: slice(gamma, gl)?, beta: slice(beta, bl)?, eps: self.eps };
-        let mut y = slice(x, xl)?.to_vec();
-        norm::layer_norm(Tier::best(), &norm, false, &mut y).map_err(candle_core::Error::wrap)?;
-        Ok((CpuStorage::F32(y), xl.shape().clone()))
-    }
-}
-
-struct Gelu;
-
-impl CustomOp1 for Gelu {
-    fn name(&self) -> &'static str {
-        "gelu"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let mut y = slice(x, xl)?.to_vec();
-        norm::gelu(Tier::best(), &mut y);
-        Ok((CpuStorage::F32(y), xl.shape().clone()))
     }
 }
 
