@@ -56,9 +56,9 @@ struct Row<'a> {
 }
 
 impl Engine {
-    /// An engine over a loaded backbone.
+    /// An engine over a loaded backbone, whose weights it packs for the kernels.
     pub fn new(backbone: Backbone) -> Self {
-        Self { backbone, windowing: Windowing::default() }
+        Self { backbone: backbone.packed(), windowing: Windowing::default() }
     }
 
     /// The same engine with another cut of long audio.

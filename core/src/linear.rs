@@ -69,7 +69,12 @@ impl GatedLinear {
             Weight::Packed(packed) => packed.clone(),
             Weight::Tensor(weight) => {
                 let (out, inner) = weight.dims2()?;
-                Arc::new(PackedWeight::new(Tier::best(), out, inner, &weight.flatten_all()?.to_vec1::<f32>()?)?)
+                Arc::new(PackedWeight::new(
+                    Tier::best(),
+                    out,
+                    inner,
+                    &weight.flatten_all()?.to_vec1::<f32>()?,
+                )?)
             }
         };
         self.weight = Weight::Packed(packed.clone());

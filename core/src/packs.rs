@@ -3,7 +3,7 @@
 use crate::{
     Error, Result,
     decode::Vocab,
-    gate::{Gate, Gates},
+    gate::Gates,
     model::{Backbone, Head, OwnHead},
 };
 use candle_core::Tensor;
@@ -53,7 +53,7 @@ impl LoadedPack {
         let bytes = masks.values().map(|m| m.bytes().len()).sum::<usize>()
             + 4 * (head.weight.len() + head.bias.len());
         let symbols = head.bias.len();
-        let gates = masks.into_iter().map(|(name, bits)| (name, Gate::Packed(Arc::new(bits)))).collect();
+        let gates = masks.into_iter().map(|(name, bits)| (name, backbone.gate(&bits))).collect();
         Ok(Self {
             vocab: Vocab::new(meta.vocab.clone(), meta.word_separator.as_deref())?,
             gates: Arc::new(Gates::new(gates)),

@@ -1,7 +1,6 @@
 //! The commands of `s3router`; each one's flags and work are in [`crate::commands`].
 
-use crate::commands::{convert, demo, doctor, emissions, packs, serve, transcribe};
-
+use crate::commands::{bench, convert, demo, doctor, emissions, packs, serve, transcribe};
 use clap::{Parser, Subcommand};
 
 /// One speech backbone stays resident; a mask per language makes it hear eleven, or yours.
@@ -28,6 +27,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// List, inspect, verify and compare packs; count what they save
     Packs(packs::PacksArgs),
+    /// Measure speed and memory on this machine
+    Bench(bench::BenchArgs),
 }
 
 impl Cli {
@@ -44,6 +45,7 @@ impl Cli {
             Command::Convert(args) => convert::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Packs(args) => packs::run(args),
+            Command::Bench(args) => bench::run(args),
         }
     }
 }

@@ -75,7 +75,9 @@ pub fn softmax_backward(tier: Tier, width: usize, p: &[f32], g: &mut [f32]) -> R
         return Err(misfit(format!("gradient of {} elements for {}", g.len(), p.len())));
     }
     let rows = (CHUNK / width.max(1)).max(1) * width.max(1);
-    g.par_chunks_mut(rows).zip(p.par_chunks(rows)).for_each(|(g, p)| tier.run(SoftmaxBackward { width, p, g }));
+    g.par_chunks_mut(rows)
+        .zip(p.par_chunks(rows))
+        .for_each(|(g, p)| tier.run(SoftmaxBackward { width, p, g }));
     Ok(())
 }
 

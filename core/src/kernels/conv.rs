@@ -132,7 +132,8 @@ pub fn chain(layers: &[Conv<'_>], batch: usize, x: &[f32], y: &mut [f32]) -> Res
     let need = |frames| layers.iter().rev().fold(frames, |f, layer| (f - 1) * layer.stride + layer.kernel);
     let hop: usize = layers.iter().map(|layer| layer.stride).product();
     // About 4,000 rows of the first layer at a time; more, smaller pieces where threads would idle.
-    let piece = (4000 * first.stride / hop).clamp(1, (frames * batch / (rayon::current_num_threads() * 4)).max(1));
+    let piece =
+        (4000 * first.stride / hop).clamp(1, (frames * batch / (rayon::current_num_threads() * 4)).max(1));
     let (c, out) = (first.channels(), scratch::Shared::new(y));
     let pieces = |b| blocks(0..frames, piece, 1).map(move |frames| (b, frames));
     let tasks: Vec<_> = (0..batch).flat_map(pieces).collect();
@@ -192,8 +193,10 @@ pub fn positional(layer: &Positional<'_>, batch: usize, x: &[f32], y: &mut [f32]
     }
     let out = scratch::Shared::new(y);
     let rows = |b, g| blocks(0..times, gemm::TALL, 12).map(move |rows| (b, g, rows));
-    let tasks: Vec<_> =
-        (0..batch).flat_map(|b| (0..groups).flat_map(move |g| rows(b, g))).filter(|t| !t.2.is_empty()).collect();
+    let tasks: Vec<_> = (0..batch)
+        .flat_map(|b| (0..groups).flat_map(move |g| rows(b, g)))
+        .filter(|t| !t.2.is_empty())
+        .collect();
     tasks.into_par_iter().with_max_len(1).for_each(|(b, g, rows)| {
         scratch::with(|s| {
             // The group's channels of these rows and of half a kernel around them, zeros past the ends.

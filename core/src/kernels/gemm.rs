@@ -44,7 +44,10 @@ impl Block<'_> {
     /// Checks what `run` relies on, as far as it can be seen from here.
     fn check(&self, cols: usize) {
         let (n, k) = (self.n, self.k);
-        assert!(self.rows > 0 && self.stride > 0 && self.a.len() >= (self.rows - 1) * self.stride + k, "rows of A");
+        assert!(
+            self.rows > 0 && self.stride > 0 && self.a.len() >= (self.rows - 1) * self.stride + k,
+            "rows of A"
+        );
         assert!(self.which.end * cols < n + cols && self.panels.len() >= self.which.end * k * cols, "panels");
         assert!(self.mask.is_none_or(|m| m.len() >= self.which.end * k * cols / 8), "mask");
         assert!(self.bias.is_none_or(|b| b.len() == n), "bias");

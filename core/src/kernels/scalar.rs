@@ -89,7 +89,9 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], heads: usize, d: usize, keys: 
     let all = heads * d;
     let mut y = vec![0f32; q.len()];
     for (t, h) in (0..q.len() / all).flat_map(|t| (0..heads).map(move |h| (t, h))) {
-        let dot = |s: usize| (0..d).map(|i| f64::from(q[t * all + h * d + i] * k[s * all + h * d + i])).sum::<f64>();
+        let dot = |s: usize| {
+            (0..d).map(|i| f64::from(q[t * all + h * d + i] * k[s * all + h * d + i])).sum::<f64>()
+        };
         let scores: Vec<f64> = (0..keys).map(|s| dot(s) / (d as f64).sqrt()).collect();
         let peak = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = scores.iter().map(|s| (s - peak).exp()).sum();

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Error, Result,
     gate::{Gate, Segment},
-    kernels::{PackedWeight, PanelMask},
+    kernels::{PackedWeight, PanelMask, Tier},
 };
 use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -110,28 +110,33 @@ impl Backbone {
     /// The same backbone for serving: on the CPU, each linear's weight is packed for the kernels and its
     /// tensor dropped, so that one copy stays resident. Learning still works, slowly: weights are
     /// unpacked whenever a gradient asks for them.
-    ///
-    /// # Errors
-    /// None unless the tensor library fails.
-    pub fn packed(mut self) -> Result<Self> {
+    #[must_use]
+    pub fn packed(mut self) -> Self {
         if !self.device.is_cpu() {
-            return Ok(self);
+            return self;
         }
         for linear in self.encoder.linears_mut() {
-            self.packed.insert(linear.name().to_owned(), linear.pack()?);
-            self.weights.remove(linear.name());
+            match linear.pack() {
+                Ok(weight) => {
+                    self.packed.insert(linear.name().to_owned(), weight);
+                    self.weights.remove(linear.name());
+                }
+                // The tensor stays and serves, only slower.
+                Err(error) => tracing::warn!(weight = linear.name(), %error, "not packed"),
+            }
         }
-        for name in self.encoder.pack_positional()? {
-            self.weights.remove(&name);
+        match self.encoder.pack_positional() {
+            Ok(names) => names.iter().for_each(|name| self.weights.remove(name)),
+            Err(error) => tracing::warn!(%error, "positional convolution not packed"),
         }
-        Ok(self)
+        self
     }
 
-    /// A mask in the form that this backbone reads fastest.
-    pub fn gate(&self, name: &str, bits: BitMask) -> Gate {
-        match self.packed.get(name) {
-            Some(weight) => Gate::Panels(Arc::new(PanelMask::new(weight.tier(), &bits))),
-            None => Gate::Packed(Arc::new(bits)),
+    /// A mask in the form that this backbone reads fastest, once [`packed`](Self::packed).
+    pub fn gate(&self, bits: &BitMask) -> Gate {
+        match self.device.is_cpu() {
+            true => Gate::Panels(Arc::new(PanelMask::new(Tier::best(), bits))),
+            false => Gate::Packed(Arc::new(bits.clone())),
         }
     }
 

@@ -10,7 +10,7 @@ use s3router_core::{
 };
 use s3router_masks::{BitMask, Codec, Head, Kind, Meta, Pack, open_path, write};
 use serde::Serialize;
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{io::Write, path::Path, sync::Arc, time::Instant};
 
 /// Symbols of a made-up language's head, about as many as a real one's letters.
 const SYMBOLS: usize = 40;
@@ -93,25 +93,33 @@ struct Report {
 /// # Errors
 /// A backbone that cannot be loaded, or a precision that this machine lacks.
 pub fn run(args: BenchArgs) -> Result<()> {
-    ensure!(args.precision == Precision::F32, "precision bf16 has no kernel in this build: use --precision f32");
-    ensure!(args.batch > 0 && args.languages > 0 && args.rounds > 0, "--batch, --languages and --rounds start at 1");
-    ensure!(args.seconds > 0.0 && args.seconds <= 3600.0, "--seconds must lie in (0, 3600], it is {}", args.seconds);
+    ensure!(
+        args.precision == Precision::F32,
+        "precision bf16 has no kernel in this build: use --precision f32"
+    );
+    ensure!(
+        args.batch > 0 && args.languages > 0 && args.rounds > 0,
+        "--batch, --languages and --rounds start at 1"
+    );
+    ensure!(
+        args.seconds > 0.0 && args.seconds <= 3600.0,
+        "--seconds must lie in (0, 3600], it is {}",
+        args.seconds
+    );
     if let Some(threads) = args.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.context("cannot set the number of threads")?;
     }
     let report = measure(&args)?;
     let text = if args.json { serde_json::to_string(&report)? } else { table(&report) };
-    println!("{text}");
-    Ok(())
+    Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
 fn measure(args: &BenchArgs) -> Result<Report> {
     let start = Instant::now();
-    let backbone = load(&args.backbone)?.packed()?;
-    backbone.identity()?;
+    let engine = Engine::new(load(&args.backbone)?);
+    engine.backbone().identity()?;
     let load_ms = ms(start);
-    let engine = Engine::new(backbone);
 
     let folder = tempfile::tempdir().context("cannot make a folder for the packs")?;
     let mut packs = Packs::default();
@@ -169,7 +177,9 @@ fn load(backbone: &str) -> Result<Backbone> {
     let config = match backbone.strip_prefix("random:") {
         Some("xlsr-300m") => Config::xlsr_300m(),
         Some("xlsr-1b") => Config::xlsr_1b(),
-        Some(other) => bail!("random backbone `{other}` is unknown: there is random:xlsr-300m and random:xlsr-1b"),
+        Some(other) => {
+            bail!("random backbone `{other}` is unknown: there is random:xlsr-300m and random:xlsr-1b")
+        }
         None => return Ok(Backbone::load(&backbone.parse()?, &device)?),
     };
     Ok(Backbone::random(config, 1, &device)?)
@@ -195,8 +205,10 @@ fn random_pack(backbone: &Backbone, number: usize, open: bool) -> Pack {
         state ^= state << 17;
         state % 100 >= 8
     };
-    let feed_forward = backbone.maskable().into_iter().filter(|(name, _)| !open && name.contains("feed_forward"));
-    let masks = feed_forward.map(|(name, (rows, cols))| (name, BitMask::from_fn(rows, cols, &mut keep))).collect();
+    let feed_forward =
+        backbone.maskable().into_iter().filter(|(name, _)| !open && name.contains("feed_forward"));
+    let masks =
+        feed_forward.map(|(name, (rows, cols))| (name, BitMask::from_fn(rows, cols, &mut keep))).collect();
     let vocab = std::iter::once("<pad>".to_owned()).chain((1..SYMBOLS).map(|i| format!("s{i}"))).collect();
     Pack {
         meta: Meta {
@@ -254,8 +266,19 @@ fn table(r: &Report) -> String {
          round      {:.1} ms (95 %: {:.1} ms)\n\
          load       {:.0} ms, a pack {:.1} ms, a switch {:.4} ms\n\
          peak RSS   {memory}",
-        r.backbone, r.seconds, r.batch, r.languages, r.threads, r.kernel, r.precision, r.rtfx, r.p50_ms, r.p95_ms,
-        r.load_ms, r.pack_load_ms, r.switch_ms,
+        r.backbone,
+        r.seconds,
+        r.batch,
+        r.languages,
+        r.threads,
+        r.kernel,
+        r.precision,
+        r.rtfx,
+        r.p50_ms,
+        r.p95_ms,
+        r.load_ms,
+        r.pack_load_ms,
+        r.switch_ms,
     )
 }
 

@@ -1,5 +1,6 @@
 //! One file per command: its flags as a struct, and `run`.
 
+pub mod bench;
 pub mod convert;
 pub mod demo;
 pub mod doctor;

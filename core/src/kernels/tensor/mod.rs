@@ -4,8 +4,8 @@
 mod rows;
 
 use super::{
-    Activation, Attention, Conv, Norm, PackedWeight, PanelMask, Positional, Segment, Tier, attention, conv, linear,
-    linear::Linear, norm,
+    Activation, Attention, Conv, Norm, PackedWeight, PanelMask, Positional, Segment, Tier, attention, conv,
+    linear, linear::Linear, norm,
 };
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rows::{Gelu, LayerNorm, Softmax};
@@ -71,7 +71,13 @@ pub fn attend([q, k, v]: [&Tensor; 3], heads: usize, lengths: &[usize]) -> Resul
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn positional(x: &Tensor, weights: &[PackedWeight], bias: &Tensor, kernel: usize, gelu: bool) -> Result<Tensor> {
+pub fn positional(
+    x: &Tensor,
+    weights: &[PackedWeight],
+    bias: &Tensor,
+    kernel: usize,
+    gelu: bool,
+) -> Result<Tensor> {
     x.contiguous()?.apply_op2_no_bwd(&bias.contiguous()?, &PositionalOp { weights, kernel, gelu })
 }
 
@@ -92,7 +98,10 @@ fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 /// `shape` filled by `f`.
-fn filled(shape: impl Into<Shape>, f: impl FnOnce(&mut [f32]) -> crate::Result<()>) -> Result<(CpuStorage, Shape)> {
+fn filled(
+    shape: impl Into<Shape>,
+    f: impl FnOnce(&mut [f32]) -> crate::Result<()>,
+) -> Result<(CpuStorage, Shape)> {
     let shape = shape.into();
     let mut y = vec![0f32; shape.elem_count()];
     f(&mut y).map_err(candle_core::Error::wrap)?;
@@ -110,7 +119,13 @@ impl CustomOp2 for LinearOp<'_> {
         "masked-linear"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (batch, times, _) = xl.shape().dims3()?;
         let in_rows = |rows: &Range<usize>| rows.start * times..rows.end * times;
         let segments: Vec<_> =
@@ -163,7 +178,13 @@ impl CustomOp2 for PositionalOp<'_> {
         "positional-conv"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (batch, ..) = xl.shape().dims3()?;
         let bias = Some(slice(b, bl)?);
         let layer = Positional { weights: self.weights, bias, kernel: self.kernel, gelu: self.gelu };

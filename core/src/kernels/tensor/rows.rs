@@ -97,7 +97,13 @@ impl CustomOp2 for GeluBackward {
         "gelu-backward"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, g: &CpuStorage, gl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        g: &CpuStorage,
+        gl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let mut y = slice(g, gl)?.to_vec();
         backward::gelu(Tier::best(), slice(x, xl)?, &mut y).map_err(candle_core::Error::wrap)?;
         Ok((CpuStorage::F32(y), xl.shape().clone()))
@@ -129,10 +135,17 @@ impl CustomOp2 for SoftmaxBackward {
         "softmax-backward"
     }
 
-    fn cpu_fwd(&self, p: &CpuStorage, pl: &Layout, g: &CpuStorage, gl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        p: &CpuStorage,
+        pl: &Layout,
+        g: &CpuStorage,
+        gl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let mut y = slice(g, gl)?.to_vec();
         let width = pl.dims().last().copied().unwrap_or(1);
-        backward::softmax_backward(Tier::best(), width, slice(p, pl)?, &mut y).map_err(candle_core::Error::wrap)?;
+        backward::softmax_backward(Tier::best(), width, slice(p, pl)?, &mut y)
+            .map_err(candle_core::Error::wrap)?;
         Ok((CpuStorage::F32(y), pl.shape().clone()))
     }
 }

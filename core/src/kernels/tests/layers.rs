@@ -48,7 +48,12 @@ fn group_norm_is_the_layer_norm_of_each_channel_over_time() {
             let channel: Vec<f32> = x.iter().skip(i).step_by(c).copied().collect();
             let expected = scalar::layer_norm(&channel, &vec![gamma[i]; t], &vec![beta[i]; t], 1e-5);
             let expected: Vec<f32> = expected.into_iter().map(scalar::gelu).collect();
-            assert_close("channel", &y.iter().skip(i).step_by(c).copied().collect::<Vec<_>>(), &expected, 1e-5);
+            assert_close(
+                "channel",
+                &y.iter().skip(i).step_by(c).copied().collect::<Vec<_>>(),
+                &expected,
+                1e-5,
+            );
         }
     }
 }
@@ -56,12 +61,15 @@ fn group_norm_is_the_layer_norm_of_each_channel_over_time() {
 #[test]
 fn convolutions_equal_the_specification_for_each_utterance_of_a_batch() {
     for tier in Tier::available() {
-        for (times, c, n, kernel, stride) in [(400, 1, 40, 10, 5), (97, 12, 20, 3, 2), (30, 70, 33, 2, 2), (2, 3, 4, 3, 2)] {
+        for (times, c, n, kernel, stride) in
+            [(400, 1, 40, 10, 5), (97, 12, 20, 3, 2), (30, 70, 33, 2, 2), (2, 3, 4, 3, 2)]
+        {
             let (x, w, b) = (noise(1, 2 * times * c), noise(2, n * c * kernel), noise(3, n));
             let (gamma, beta) = (noise(4, n), noise(5, n));
             let weight = PackedWeight::from_conv(tier, [n, c, kernel], &w).unwrap();
             let norm = Norm { gamma: &gamma, beta: &beta, eps: 1e-5 };
-            let layer = Conv { weight: &weight, bias: Some(&b), kernel, stride, after: After::NormGelu(norm) };
+            let layer =
+                Conv { weight: &weight, bias: Some(&b), kernel, stride, after: After::NormGelu(norm) };
             let frames = layer.frames(times);
             let mut y = vec![f32::NAN; 2 * frames * n];
             chain(&[layer], 2, &x, &mut y).unwrap();
@@ -86,7 +94,13 @@ fn a_chain_cut_into_pieces_equals_its_layers_one_by_one() {
         let layers: Vec<_> = shapes
             .iter()
             .zip(&weights)
-            .map(|(&(.., kernel, stride), weight)| Conv { weight, bias: None, kernel, stride, after: After::Gelu })
+            .map(|(&(.., kernel, stride), weight)| Conv {
+                weight,
+                bias: None,
+                kernel,
+                stride,
+                after: After::Gelu,
+            })
             .collect();
         let x = noise(2, 2 * 3001);
         let mut expected = x.clone();
@@ -105,7 +119,8 @@ fn a_chain_cut_into_pieces_equals_its_layers_one_by_one() {
 #[test]
 fn the_positional_convolution_equals_the_specification() {
     for tier in Tier::available() {
-        for (times, groups, width, kernel) in [(1, 2, 4, 4), (50, 3, 16, 8), (300, 2, 5, 7), (33, 2, 48, 128)] {
+        for (times, groups, width, kernel) in [(1, 2, 4, 4), (50, 3, 16, 8), (300, 2, 5, 7), (33, 2, 48, 128)]
+        {
             let c = groups * width;
             let (x, w, b) = (noise(1, 2 * times * c), noise(2, c * width * kernel), noise(3, c));
             let pack = |w| PackedWeight::from_conv(tier, [width, width, kernel], w).unwrap();
@@ -123,7 +138,9 @@ fn the_positional_convolution_equals_the_specification() {
 #[test]
 fn attention_equals_the_specification_and_ignores_padding() {
     for tier in Tier::available() {
-        for (times, heads, d, lengths) in [(1, 1, 1, [1, 1]), (20, 3, 8, [20, 13]), (250, 2, 64, [0, 250]), (33, 2, 24, [1, 33])] {
+        for (times, heads, d, lengths) in
+            [(1, 1, 1, [1, 1]), (20, 3, 8, [20, 13]), (250, 2, 64, [0, 250]), (33, 2, 24, [1, 33])]
+        {
             let all = heads * d;
             let wide: Vec<f32> = noise(1, 2 * times * 3 * all).iter().map(|x| x * 3.0).collect();
             let qkv = [&wide[..], &wide[all..], &wide[2 * all..]];
@@ -166,8 +183,18 @@ fn gradients_are_the_slopes_of_the_specification() {
             let mut dx = g.clone();
             let (dgamma, dbeta) = backward::layer_norm(tier, &norm, &x, &mut dx, true).unwrap().unwrap();
             assert_close("x", &dx, &slope(&x, &g, |x| scalar::layer_norm(x, &gamma, &beta, 1e-5)), 5e-3);
-            assert_close("gamma", &dgamma, &slope(&gamma, &g, |w| scalar::layer_norm(&x, w, &beta, 1e-5)), 1e-3);
-            assert_close("beta", &dbeta, &slope(&beta, &g, |b| scalar::layer_norm(&x, &gamma, b, 1e-5)), 1e-3);
+            assert_close(
+                "gamma",
+                &dgamma,
+                &slope(&gamma, &g, |w| scalar::layer_norm(&x, w, &beta, 1e-5)),
+                1e-3,
+            );
+            assert_close(
+                "beta",
+                &dbeta,
+                &slope(&beta, &g, |b| scalar::layer_norm(&x, &gamma, b, 1e-5)),
+                1e-3,
+            );
 
             let soft = |x: &[f32]| {
                 let mut y = x.to_vec();
