@@ -1,6 +1,8 @@
 //! Kernels against the crate that would do the same dense product: `cargo bench -p s3router-core`.
 //!
 //! Each case checks its answer before it is timed.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a bench may fail")]
 #![allow(unsafe_code, missing_docs)]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -59,7 +59,7 @@ impl App {
     /// When the API keys cannot be read or no thread can be had. A backbone that does not load is told by
     /// [`Lifecycle::failed`].
     pub fn build(config: Config) -> anyhow::Result<Arc<Self>> {
-        Self::start(config, |engine| crate::load::load(engine))
+        Self::start(config, crate::load::load)
     }
 
     /// As [`build`](Self::build), with another way to load: a tiny model in tests.

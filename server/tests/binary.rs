@@ -1,5 +1,7 @@
 //! The program itself: started, asked, told to leave.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
+
 use std::{
     io::{BufRead, BufReader},
     net::TcpListener,

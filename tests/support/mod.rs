@@ -55,6 +55,6 @@ pub(crate) fn random_masks(weights: &[(String, (usize, usize))], seed: u64) -> B
 /// A gliding tone in noise, (S,), 16 kHz.
 pub(crate) fn speech(samples: usize, seed: u64) -> Vec<f32> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let tone = |t: f32| 0.3 * (6.283 * (150.0 + 40.0 * seed as f32 + 200.0 * t) * t).sin();
+    let tone = |t: f32| 0.3 * (std::f32::consts::TAU * (150.0 + 40.0 * seed as f32 + 200.0 * t) * t).sin();
     (0..samples).map(|i| tone(i as f32 / 16000.0) + rng.random_range(-0.1..0.1)).collect()
 }

@@ -111,9 +111,9 @@ fn svg(title: &str, loss: &[(f64, f64)], cer: &[(f64, f64)]) -> String {
         );
     }
     let legend = "<tspan fill=\"#36c\">training loss, nats per utterance</tspan> · <tspan fill=\"#c33\">validation CER</tspan>";
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">updates · {legend}</text></svg>\n",
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">updates · {legend}</text></svg>",
         W / 2.0,
         H - 12.0
     );

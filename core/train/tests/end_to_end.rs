@@ -1,5 +1,7 @@
 //! The program as a user runs it, on a tiny backbone and made-up speech: every letter a tone.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
+
 use candle_core::Device;
 use s3router_core::{
     audio::RATE_HZ,

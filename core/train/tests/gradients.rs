@@ -1,6 +1,8 @@
 //! One training step against PyTorch: same tiny model, masks and batch, every variant of the mask.
 //! The fixture is made by `tests/fixtures/train/make_step.py`.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
+
 use candle_core::{DType, Device, Tensor};
 use s3router_core::{
     learn::{
