@@ -13,7 +13,7 @@ macro_rules! packs {
 }
 
 /// The packs as files at rest, by canonical id.
-const PACKS: [&[u8]; 11] = packs!["en", "es", "fr", "it", "ky", "nl", "ru", "sv_SE", "tr", "tt", "zh_TW"];
+pub const PACKS: [&[u8]; 11] = packs!["en", "es", "fr", "it", "ky", "nl", "ru", "sv_SE", "tr", "tt", "zh_TW"];
 
 /// Opens the eleven packs and binds them to the demo backbone.
 ///

@@ -91,7 +91,7 @@ pub(super) fn run(args: &ReportArgs, out: &mut dyn Write) -> Result<()> {
         bail!("{}: {}; move it away to count the others", broken.origin, broken.reason.cause());
     }
     let backbone = args.backbone.load()?;
-    let identity = super::source::identity(&backbone)?;
+    let identity = backbone.identity()?;
     let mut counts = Counts {
         packs: packs.sound.len() as u64,
         backbone: backbone.parameter_count() as u64,

@@ -2,17 +2,8 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use s3router_core::model::{Backbone, Source};
-use s3router_masks::{Backbone as Identity, Error, Opened, Registry, language, open_bytes, open_path};
+use s3router_masks::{Error, Opened, Registry, language, open_bytes, open_path};
 use std::path::{Path, PathBuf};
-
-macro_rules! embedded {
-    ($($language:literal)*) => {
-        [$(include_bytes!(concat!("../../../../core/demo/packs/", $language, ".safetensors")).as_slice()),*]
-    };
-}
-
-/// The demo's packs, inside this program.
-const EMBEDDED: [&[u8]; 11] = embedded!["en" "es" "fr" "it" "ky" "nl" "ru" "sv_SE" "tr" "tt" "zh_TW"];
 
 /// Which packs a command works on.
 #[derive(Debug, clap::Args)]
@@ -61,7 +52,7 @@ impl PackSource {
     pub(super) fn open(&self) -> Result<Packs> {
         let mut packs = Packs::default();
         let Some(folder) = &self.packs else {
-            for bytes in EMBEDDED {
+            for bytes in s3router_core::demo::PACKS {
                 packs.sound.push(Found { origin: "embedded demo".into(), opened: open_bytes(bytes)? });
             }
             return Ok(packs);
@@ -101,15 +92,6 @@ impl BackboneSource {
         Backbone::load(&self.backbone, &candle_core::Device::Cpu)
             .with_context(|| format!("backbone `{}`", self.backbone))
     }
-}
-
-/// The hashes that packs are bound to.
-pub(super) fn identity(backbone: &Backbone) -> Result<Identity> {
-    let mut identity = Identity::new();
-    for (name, (rows, cols)) in backbone.maskable() {
-        identity.add(&name, &[rows, cols], &backbone.values(&name)?)?;
-    }
-    Ok(identity)
 }
 
 /// The index of the pack that answers to `asked`.

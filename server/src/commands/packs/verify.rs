@@ -1,7 +1,7 @@
 //! `s3router packs verify`.
 
 use super::{
-    source::{BackboneSource, Broken, Found, PackSource, Packs, identity},
+    source::{BackboneSource, Broken, Found, PackSource, Packs},
     write_json,
 };
 use anyhow::{Result, bail};
@@ -29,10 +29,11 @@ pub(super) struct VerifyArgs {
 
 pub(super) fn run(args: &VerifyArgs, out: &mut dyn Write) -> Result<()> {
     let mut packs = if args.files.is_empty() { args.source.open()? } else { open_files(&args.files) };
-    let identity = if args.files_only { None } else { Some(identity(&args.backbone.load()?)?) };
+    let backbone = if args.files_only { None } else { Some(args.backbone.load()?) };
+    let identity = backbone.as_ref().map(|b| b.identity()).transpose()?;
     let mut verdicts = Vec::new();
     for Found { origin, mut opened } in packs.sound {
-        let binding = match &identity {
+        let binding = match identity {
             None => None,
             Some(identity) => match identity.bind(&mut opened.pack) {
                 Ok(binding) => Some(binding),
