@@ -3,7 +3,7 @@
 use crate::{
     config::{Config, EngineConfig, Keys},
     error::{ApiError, Result},
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, Working},
     metrics::Metrics,
     schedule::{Scheduler, queue::Queue, worker},
 };
@@ -96,6 +96,16 @@ impl App {
             })
             .context("cannot start the engine's thread")?;
         Ok(app)
+    }
+
+    /// Takes up a request, if there is room for its work.
+    ///
+    /// # Errors
+    /// 503 while loading and while draining, 429 when the queue is full.
+    pub fn enter(&self) -> Result<Working> {
+        let working = self.lifecycle.enter()?;
+        self.scheduler.check_room()?;
+        Ok(working)
     }
 
     /// What is loaded.

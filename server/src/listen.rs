@@ -24,11 +24,11 @@ use tower::ServiceExt;
 /// When the backbone cannot be loaded, or accepted work outlasts the deadline.
 pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future<Output = ()>) -> Result<()> {
     let service = router(Arc::clone(&app));
-    let idle = app.config.limits.idle_timeout.duration();
+    let head = app.config.limits.head_timeout.duration();
     let patience = app.config.bind.shutdown_seconds;
     let connections = GracefulShutdown::new();
     let (drained, end) = {
-        let mut accepting = pin!(accept(&listener, &service, &connections, idle));
+        let mut accepting = pin!(accept(&listener, &service, &connections, head));
         tokio::select! {
             () = &mut accepting => {}
             why = app.lifecycle.failed() => return Err(why),
@@ -56,10 +56,10 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future<O
 }
 
 /// Accepts for ever.
-async fn accept(listener: &TcpListener, service: &Router, connections: &GracefulShutdown, idle: Duration) {
+async fn accept(listener: &TcpListener, service: &Router, connections: &GracefulShutdown, head: Duration) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => spawn(stream, service.clone(), connections, idle),
+            Ok((stream, _)) => spawn(stream, service.clone(), connections, head),
             // Out of file descriptors, most likely: those in use will be freed.
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
@@ -69,12 +69,12 @@ async fn accept(listener: &TcpListener, service: &Router, connections: &Graceful
     }
 }
 
-fn spawn(stream: TcpStream, service: Router, connections: &GracefulShutdown, idle: Duration) {
+fn spawn(stream: TcpStream, service: Router, connections: &GracefulShutdown, head: Duration) {
     // Answers are small and written whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(service.map_request(|r: Request<_>| r.map(Body::new)));
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(idle);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(head);
     http.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(20)));
     let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     let watched = connections.watch(connection);

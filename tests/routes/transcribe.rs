@@ -120,7 +120,7 @@ fn headerless_pcm_is_read_as_the_query_says() {
 #[test]
 fn split_channels_are_heard_one_by_one() {
     let (left, text) = clip("es");
-    let (left, silence) = (samples(&left), vec![0.0; 16_000]);
+    let (left, silence) = (samples(&left), vec![0.0f32; 16_000]);
     let answer = Server::demo().answer("lang=es&channels=split", &wav(&[&left, &silence]));
     let channels = answer.channels.unwrap();
     assert_eq!((channels.len(), channels[0].text.as_str()), (2, text.as_str()));

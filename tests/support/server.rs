@@ -139,8 +139,9 @@ impl Drop for Server {
 }
 
 fn client() -> &'static Client {
-    static CLIENT: LazyLock<Client> =
-        LazyLock::new(|| Client::builder().timeout(Duration::from_secs(120)).build().unwrap());
+    static CLIENT: LazyLock<Client> = LazyLock::new(|| {
+        Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(120)).build().unwrap()
+    });
     &CLIENT
 }
 

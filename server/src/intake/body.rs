@@ -10,7 +10,27 @@ use axum::{
 };
 use futures_util::StreamExt;
 use s3router_proto::ErrorKind;
+use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+
+/// The whole body, if all that can be checked without it is well: a refusal comes before megabytes are read.
+///
+/// # Errors
+/// That of `checked`, or as [`read`].
+pub async fn read_if<T>(
+    checked: Result<T>,
+    headers: &HeaderMap,
+    body: Body,
+    limits: &Limits,
+) -> Result<(T, Bytes)> {
+    match checked {
+        Ok(checked) => Ok((checked, read(headers, body, limits).await?)),
+        Err(error) => {
+            discard(headers, body).await;
+            Err(error)
+        }
+    }
+}
 
 /// The whole body.
 ///
@@ -51,6 +71,23 @@ pub async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<By
         }
     }
     Ok(if chunks.len() == 1 { chunks.remove(0) } else { chunks.concat().into() })
+}
+
+/// Reads and forgets a body that was refused unread, within reason: closing a socket with unread bytes resets
+/// it, and the client would see that instead of the answer. A client that waits for `100 Continue` sends none.
+async fn discard(headers: &HeaderMap, body: Body) {
+    if headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let mut stream = body.into_data_stream();
+    let mut left = 1024 * 1024;
+    let until = Instant::now() + Duration::from_secs(1);
+    while let Ok(Some(Ok(chunk))) = timeout_at(until, stream.next()).await {
+        if chunk.len() >= left {
+            return;
+        }
+        left -= chunk.len();
+    }
 }
 
 fn too_large(limits: &Limits, how: &str) -> ApiError {

@@ -46,16 +46,15 @@ pub async fn create_transcription(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
-    let _working = app.lifecycle.enter()?;
-    app.scheduler.check_room()?;
     trace.enter("upload");
+    let (_working, bytes) = body::read_if(app.enter(), &headers, body, &app.config.limits).await?;
     let boundary = form::boundary(&headers).unwrap_or_else(|| {
         Err(ApiError::new(
             ErrorKind::InvalidRequest,
             "expected multipart/form-data; POST /transcribe takes bare audio",
         ))
     })?;
-    let form = form::read(body::read(&headers, body, &app.config.limits).await?, boundary).await?;
+    let form = form::read(bytes, boundary).await?;
     let ask = Ask::parse(&form.fields)?;
     let pack = app.packs()?.get(&ask.lang)?;
     trace.speaks(&pack.meta.language);

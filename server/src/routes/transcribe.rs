@@ -44,21 +44,20 @@ pub async fn transcribe(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
-    let _working = app.lifecycle.enter()?;
-    app.scheduler.check_room()?;
+    let boundary = form::boundary(&headers);
+    let checked = app.enter().and_then(|working| {
+        let asked = if boundary.is_none() { Some(understand(&app, &trace, &pairs)?) } else { None };
+        Ok((working, asked))
+    });
     trace.enter("upload");
-    let (ask, pack, audio) = match form::boundary(&headers) {
-        None => {
-            // A wrong parameter is told before megabytes are read.
-            let (ask, pack) = understand(&app, &trace, &pairs)?;
-            (ask, pack, body::read(&headers, body, &app.config.limits).await?)
-        }
-        Some(boundary) => {
-            let bytes = body::read(&headers, body, &app.config.limits).await?;
-            let mut form = form::read(bytes, boundary?).await?;
+    let ((_working, asked), mut audio) = body::read_if(checked, &headers, body, &app.config.limits).await?;
+    let (ask, pack) = match (asked, boundary.transpose()?) {
+        (Some(asked), _) => asked,
+        (None, boundary) => {
+            let mut form = form::read(audio, boundary.unwrap_or_default()).await?;
             pairs.append(&mut form.fields);
-            let (ask, pack) = understand(&app, &trace, &pairs)?;
-            (ask, pack, form.audio()?)
+            audio = form.audio()?;
+            understand(&app, &trace, &pairs)?
         }
     };
     let wish = Wish { audio, pack, raw: ask.raw, channels: ask.channels, deadline: ask.deadline };
