@@ -1,6 +1,6 @@
 //! One resident backbone, many languages, HTTP.
 //!
-//! The way of a request: [`router`] → [`middleware`] → [`routes`] (a handler of ten lines) → [`intake`]
+//! The way of a request: [`mod@router`] → [`middleware`] → [`routes`] (a handler of ten lines) → [`intake`]
 //! (query and body) → [`transcription`] (permit, decoding on a blocking thread) → [`schedule`] (queue, policy,
 //! the engine's thread) → [`render`] (the format asked for). Errors are one closed list and meet a status code
 //! in [`error`] alone; metrics are recorded once, in [`middleware::request`].

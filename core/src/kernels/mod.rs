@@ -3,7 +3,7 @@
 //! # A tour
 //! [`scalar`] says what every kernel computes, in plain loops; the tests hold all tiers to it.
 //! [`Tier`] is the instruction set, asked of the machine once. Kernels are written once over `lanes`
-//! (a vector of f32), and [`Tier::run`] compiles them for each tier.
+//! (a vector of f32), and `Tier::run` compiles them for each tier.
 //!
 //! The heart is a matrix product with the mask for free. [`PackedWeight`] holds W in **panels**: `COLS`
 //! outputs side by side, all of K down, so that the inner loop reads it straight through. [`PanelMask`]
@@ -19,8 +19,8 @@
 //! ```
 //! So masking costs one pass over a panel that dozens of tiles then read, and `W ⊙ M` never exists beyond
 //! one panel per thread. [`linear()`] adds segments (rows of several languages, one call, one reading of W)
-//! and threads; [`conv`] reads overlapping rows as a matrix without copying them; [`attention`] and
-//! [`positional_conv()`] use the same block product; [`norm`] holds what works row by row.
+//! and threads; [`conv`] reads overlapping rows as a matrix without copying them; [`attention()`] and
+//! `positional_conv` use the same block product; [`norm`] holds what works row by row.
 //!
 //! A row's result depends on nothing but that row: not on its neighbours, nor on how many there are.
 //!

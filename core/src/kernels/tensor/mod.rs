@@ -51,7 +51,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Gelu)
 }
 
-/// [`backward::softmax`] over the last dimension.
+/// Softmax with its gradient (`kernels::backward`) over the last dimension.
 ///
 /// # Errors
 /// The storage's.
