@@ -7,8 +7,8 @@
 //!
 //! | cut short | answer |
 //! |---|---|
-//! | WAV, raw PCM, FLAC, MP3, AAC (ADTS), Ogg, WebM, MP4 that starts with its `moov` | what arrived is used |
-//! | MP4/M4A that ends with its `moov`, AIFF, CAF | `UndecodableAudio`: the part that explains the rest never came |
+//! | WAV, raw PCM, FLAC, MP3, AAC (ADTS), Ogg, WebM, fragmented MP4 | what arrived is used |
+//! | MP4/M4A in one piece, AIFF, CAF | `UndecodableAudio`: their tables need the rest |
 //! | any, inside its header | `UndecodableAudio` |
 //!
 //! A damaged packet inside a stream counts as silence of its length, so that later word times hold; when more
