@@ -1,0 +1,23 @@
+//! Any bytes, as a container or as headerless PCM: an error or finite samples within the limit.
+//!
+//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz decode_audio tests/fuzz/corpus/decode_audio core/tests/fixtures/audio`
+//! (create the corpus folder first; the fixtures are the seeds). A reader's own assertion, which `decode` fences off
+//! and answers as a broken file, still ends the run: libFuzzer aborts on any panic. Those are for symphonia's tracker.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use s3router_core::audio::{Channels, Encoding, Limits, RawFormat, decode};
+
+fuzz_target!(|bytes: &[u8]| {
+    // The last byte chooses, so that the fixtures are seeds as they are.
+    let Some((&choice, _)) = bytes.split_last() else { return };
+    let encoding = Encoding::ALL.get(usize::from(choice >> 1));
+    let raw = encoding.map(|&encoding| RawFormat { encoding, rate_hz: 8_000, channels: 2 });
+    let channels = if choice & 1 == 0 { Channels::Mix } else { Channels::Split };
+    let Ok(decoded) = decode(bytes, raw.as_ref(), channels, &Limits { max_seconds: 2.0 }) else { return };
+    for channel in &decoded {
+        assert_eq!(channel.len(), decoded[0].len());
+        assert!(channel.len() <= 2 * 16_000);
+        assert!(channel.iter().all(|x| x.is_finite()));
+    }
+});
