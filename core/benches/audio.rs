@@ -3,6 +3,13 @@
 //! `cargo bench -p s3router-core --bench audio`. criterion's throughput "elem/s" counts 16 kHz samples: 16 Melem/s is
 //! a thousand times real time.
 
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "criterion writes a function without docs; a bench may fail"
+)]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use s3router_core::audio::{Channels, Limits, RATE_HZ, decode, resample};
 
