@@ -56,9 +56,9 @@ struct Row<'a> {
 }
 
 impl Engine {
-    /// An engine over a loaded backbone, whose weights it packs for the kernels.
+    /// An engine over a backbone; fast once that is [`packed`](Backbone::packed).
     pub fn new(backbone: Backbone) -> Self {
-        Self { backbone: backbone.packed(), windowing: Windowing::default() }
+        Self { backbone, windowing: Windowing::default() }
     }
 
     /// The same engine with another cut of long audio.

@@ -20,7 +20,9 @@ pub mod learn;
 pub mod linear;
 pub mod model;
 pub mod packs;
+pub mod precision;
 pub mod window;
 
 pub use engine::{Engine, Utterance};
 pub use error::{Error, Kind, Result};
+pub use precision::Precision;

@@ -3,7 +3,7 @@
 use crate::{
     Error, Result,
     gate::{Gate, Gates, Segment},
-    kernels::{Activation, PackedWeight, PanelMask, Tier, tensor},
+    kernels::{Activation, Layout, PackedWeight, PanelMask, tensor},
     model::ops,
 };
 use candle_core::{Device, Tensor};
@@ -44,15 +44,33 @@ pub struct GatedLinear {
 
 /// The one resident copy of W: a tensor while learning or on a GPU, packed for the kernels in serving.
 #[derive(Clone, Debug)]
-enum Weight {
+pub enum Weight {
+    /// (out, in).
     Tensor(Tensor),
+    /// In the kernels' order.
     Packed(Arc<PackedWeight>),
 }
 
+impl Weight {
+    /// Packs a tensor (out, in) for the kernels.
+    ///
+    /// # Errors
+    /// When it is no matrix in f32.
+    pub fn pack(layout: Layout, weight: &Tensor) -> Result<Arc<PackedWeight>> {
+        let (out, inner) = weight.dims2()?;
+        Ok(Arc::new(PackedWeight::new(layout, out, inner, &values(weight)?)?))
+    }
+}
+
+/// The elements of a tensor, row-major.
+fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.flatten_all()?.to_vec1()?)
+}
+
 impl GatedLinear {
-    /// W (out, in) and b (out,).
-    pub fn new(weight: Param, bias: Param) -> Self {
-        Self { name: weight.name, weight: Weight::Tensor(weight.tensor), bias }
+    /// W (out, in) under its name, and b (out,).
+    pub fn new(name: impl Into<String>, weight: Weight, bias: Param) -> Self {
+        Self { name: name.into(), weight, bias }
     }
 
     /// W's name.
@@ -64,18 +82,10 @@ impl GatedLinear {
     ///
     /// # Errors
     /// None unless W is no matrix in f32.
-    pub fn pack(&mut self) -> Result<Arc<PackedWeight>> {
+    pub fn pack(&mut self, layout: Layout) -> Result<Arc<PackedWeight>> {
         let packed = match &self.weight {
             Weight::Packed(packed) => packed.clone(),
-            Weight::Tensor(weight) => {
-                let (out, inner) = weight.dims2()?;
-                Arc::new(PackedWeight::new(
-                    Tier::best(),
-                    out,
-                    inner,
-                    &weight.flatten_all()?.to_vec1::<f32>()?,
-                )?)
-            }
+            Weight::Tensor(weight) => Weight::pack(layout, weight)?,
         };
         self.weight = Weight::Packed(packed.clone());
         Ok(packed)
@@ -121,9 +131,9 @@ impl GatedLinear {
     /// A gate's mask in the kernel's order.
     fn panels<'a>(&self, weight: &PackedWeight, gate: &'a Gate) -> Result<Option<Cow<'a, PanelMask>>> {
         let mask = match gate {
-            Gate::Panels(mask) if mask.tier() == weight.tier() => Cow::Borrowed(&**mask),
-            Gate::Panels(mask) => Cow::Owned(PanelMask::new(weight.tier(), &mask.to_bits())),
-            Gate::Packed(bits) => Cow::Owned(PanelMask::new(weight.tier(), bits)),
+            Gate::Panels(mask) if mask.layout() == weight.layout() => Cow::Borrowed(&**mask),
+            Gate::Panels(mask) => Cow::Owned(PanelMask::new(weight.layout(), &mask.to_bits())),
+            Gate::Packed(bits) => Cow::Owned(PanelMask::new(weight.layout(), bits)),
             Gate::Open | Gate::Soft(_) => return Ok(None),
         };
         self.check((mask.rows(), mask.cols()), (weight.outputs(), weight.inputs()))?;

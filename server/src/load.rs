@@ -2,7 +2,7 @@
 
 use crate::{app::Loaded, config::EngineConfig};
 use s3router_core::{
-    Engine, demo,
+    Engine, Precision, demo,
     device::DeviceChoice,
     model::{Backbone, Source},
     packs::{LoadedPack, Packs},
@@ -24,7 +24,7 @@ pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
 pub fn open(config: &EngineConfig) -> anyhow::Result<(Backbone, Packs)> {
     let device = config.device.parse::<DeviceChoice>().map_err(anyhow::Error::msg)?.open()?;
     let Ok(source) = config.backbone.parse::<Source>();
-    let backbone = Backbone::load(&source, &device)?;
+    let backbone = Backbone::load_packed(&source, &device, Precision::F32)?;
     let packs = match &config.packs {
         Some(directory) => Packs::open(directory, &backbone)?,
         None if source == Source::Demo => demo::packs(&backbone)?,

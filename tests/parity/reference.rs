@@ -3,6 +3,7 @@
 use crate::support::{all, assert_close, fixture, tensors};
 use candle_core::{Device, Tensor};
 use s3router_core::{
+    Precision,
     gate::{Gate, Gates},
     model::{Backbone, Head, Source},
 };
@@ -117,7 +118,7 @@ macro_rules! formats {
             let mut case = Case::open($architecture, $file, Stored::$stored);
             case.agrees();
             // The same weights in the kernels' panels, under masks as the pack has them, then re-ordered.
-            case.backbone = case.backbone.packed();
+            case.backbone = case.backbone.packed(Precision::F32).unwrap();
             case.agrees();
             case.gate = Backbone::gate;
             case.agrees();

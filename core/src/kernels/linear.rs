@@ -76,7 +76,7 @@ pub fn linear(layer: &Linear<'_>, x: &[f32], segments: &[Segment<'_>], y: &mut [
 
 /// The number of rows, if everything fits.
 fn check(layer: &Linear<'_>, x: &[f32], segments: &[Segment<'_>], y: &[f32]) -> Result<usize> {
-    let (n, k, tier) = (layer.weight.outputs(), layer.weight.inputs(), layer.weight.tier());
+    let (n, k, layout) = (layer.weight.outputs(), layer.weight.inputs(), layer.weight.layout());
     let m = segments.last().map_or(0, |s| s.rows.end);
     if x.len() != m * k || y.len() != m * n {
         let (x, y) = (x.len(), y.len());
@@ -91,7 +91,7 @@ fn check(layer: &Linear<'_>, x: &[f32], segments: &[Segment<'_>], y: &[f32]) -> 
             return Err(misfit(format!("segment {rows:?} does not start at row {next}")));
         }
         next = rows.end;
-        if let Some(mask) = mask.filter(|m| (m.rows(), m.cols(), m.tier()) != (n, k, tier)) {
+        if let Some(mask) = mask.filter(|m| (m.rows(), m.cols(), m.layout()) != (n, k, layout)) {
             return Err(misfit(format!("{mask:?} on {:?}", layer.weight)));
         }
     }

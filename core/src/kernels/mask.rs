@@ -1,6 +1,6 @@
 //! A mask in the order in which the kernel meets the weights.
 
-use super::Tier;
+use super::Layout;
 use rayon::prelude::*;
 use s3router_masks::BitMask;
 
@@ -9,23 +9,24 @@ use s3router_masks::BitMask;
 /// A word is `COLS / 8` bytes, little-endian; the size is the pack's own, rounded up to whole panels.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PanelMask {
-    tier: Tier,
+    layout: Layout,
     rows: usize,
     cols: usize,
     words: Vec<u8>,
 }
 
 impl PanelMask {
-    /// Re-orders `mask` for `tier` ([`Tier::Scalar`] where the machine lacks it); once per pack.
-    pub fn new(tier: Tier, mask: &BitMask) -> Self {
-        let tier = if tier.is_available() { tier } else { Tier::Scalar };
+    /// Re-orders `mask` for `layout`, as [`PackedWeight::new`](super::PackedWeight::new) does; once per pack.
+    pub fn new(layout: impl Into<Layout>, mask: &BitMask) -> Self {
+        let layout = layout.into().or_scalar();
+        let panel = layout.cols();
         let (rows, cols, stride) = (mask.rows(), mask.cols(), mask.stride());
-        let bytes = tier.panel() / 8;
-        let mut words = vec![0u8; rows.div_ceil(tier.panel()) * cols * bytes];
+        let bytes = panel / 8;
+        let mut words = vec![0u8; rows.div_ceil(panel) * cols * bytes];
         if cols > 0 {
-            words.par_chunks_mut(cols * bytes).enumerate().for_each(|(panel, words)| {
+            words.par_chunks_mut(cols * bytes).enumerate().for_each(|(index, words)| {
                 for byte in 0..bytes {
-                    let first = panel * tier.panel() + byte * 8;
+                    let first = index * panel + byte * 8;
                     for column in 0..stride {
                         // Eight rows' bits of eight columns, turned: byte k then holds column k, bit j row j.
                         let rows = std::array::from_fn(|j| match first + j < rows {
@@ -40,21 +41,21 @@ impl PanelMask {
                 }
             });
         }
-        Self { tier, rows, cols, words }
+        Self { layout, rows, cols, words }
     }
 
     /// The mask in the pack file's order.
     pub fn to_bits(&self) -> BitMask {
-        let (panel, bytes) = (self.tier.panel(), self.tier.panel() / 8);
+        let (panel, bytes) = (self.layout.cols(), self.layout.cols() / 8);
         BitMask::from_fn(self.rows, self.cols, |n, k| {
             let word = &self.words[(n / panel * self.cols + k) * bytes..];
             word[n % panel / 8] >> (n % 8) & 1 == 1
         })
     }
 
-    /// The tier whose order this is.
-    pub fn tier(&self) -> Tier {
-        self.tier
+    /// The order of the bits.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Output features.
@@ -80,7 +81,7 @@ impl PanelMask {
 
 impl std::fmt::Debug for PanelMask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PanelMask(({}, {}), {})", self.rows, self.cols, self.tier.name())
+        write!(f, "PanelMask(({}, {}), {})", self.rows, self.cols, self.layout.name())
     }
 }
 

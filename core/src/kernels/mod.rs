@@ -34,6 +34,7 @@ pub mod backward;
 pub mod conv;
 mod gemm;
 mod lanes;
+mod layout;
 pub mod linear;
 mod mask;
 mod math;
@@ -50,6 +51,7 @@ mod tests;
 
 pub use attention::{Attention, attention};
 pub use conv::{After, Conv, Positional};
+pub use layout::Layout;
 pub use linear::{Activation, Segment, linear};
 pub use mask::PanelMask;
 pub use norm::Norm;
@@ -58,6 +60,11 @@ pub use scratch::Aligned;
 pub use tier::Tier;
 
 use lanes::Lanes;
+
+/// Whether this machine has a bf16 tier.
+pub fn has_bf16() -> bool {
+    false
+}
 
 /// A computation that [`Tier::run`] can compile for any tier. Implement `run` with `#[inline(always)]`.
 trait Kernel {

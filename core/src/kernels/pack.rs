@@ -1,29 +1,29 @@
 //! The one resident copy of a weight: panels of `COLS` outputs.
 
-use super::{Aligned, Tier, misfit};
+use super::{Aligned, Layout, Tier, misfit};
 use crate::Result;
 use rayon::prelude::*;
 
 /// A weight W `(out, in)` in panel order: element `(n, k)` lies at `[n / COLS][k][n % COLS]`, outputs
-/// past `out` are 0. `COLS` is the tier's.
+/// past `out` are 0. `COLS` is the layout's.
 pub struct PackedWeight {
-    tier: Tier,
+    layout: Layout,
     outputs: usize,
     inputs: usize,
     panels: Aligned,
 }
 
 impl PackedWeight {
-    /// Packs row-major `weight` `(out, in)` for `tier` ([`Tier::Scalar`] where the machine lacks it).
+    /// Packs row-major `weight` `(out, in)` in `layout` ([`Tier::Scalar`]'s where the machine lacks it).
     ///
     /// # Errors
     /// When the length is not `outputs × inputs`.
-    pub fn new(tier: Tier, outputs: usize, inputs: usize, weight: &[f32]) -> Result<Self> {
+    pub fn new(layout: impl Into<Layout>, outputs: usize, inputs: usize, weight: &[f32]) -> Result<Self> {
         if outputs.checked_mul(inputs) != Some(weight.len()) {
             let len = weight.len();
             return Err(misfit(format!("weight ({outputs}, {inputs}) has {len} elements")));
         }
-        let mut packed = Self::zeros(tier, outputs, inputs);
+        let mut packed = Self::zeros(layout.into(), outputs, inputs);
         let cols = packed.cols();
         if inputs > 0 {
             packed.panels.par_chunks_mut(inputs * cols).enumerate().for_each(|(panel, to)| {
@@ -43,7 +43,7 @@ impl PackedWeight {
     ///
     /// # Errors
     /// When the length is not `out × in × kernel`.
-    pub fn from_conv(tier: Tier, shape: [usize; 3], weight: &[f32]) -> Result<Self> {
+    pub fn from_conv(layout: impl Into<Layout>, shape: [usize; 3], weight: &[f32]) -> Result<Self> {
         let [out, inputs, kernel] = shape;
         let mut turned = vec![0f32; weight.len()];
         if weight.len() == out * inputs * kernel && !weight.is_empty() {
@@ -57,13 +57,13 @@ impl PackedWeight {
                 }
             }
         }
-        Self::new(tier, out, inputs * kernel, &turned)
+        Self::new(layout, out, inputs * kernel, &turned)
     }
 
-    fn zeros(tier: Tier, outputs: usize, inputs: usize) -> Self {
-        let tier = if tier.is_available() { tier } else { Tier::Scalar };
-        let panels = Aligned::zeros(outputs.next_multiple_of(tier.panel()) * inputs);
-        Self { tier, outputs, inputs, panels }
+    fn zeros(layout: Layout, outputs: usize, inputs: usize) -> Self {
+        let layout = layout.or_scalar();
+        let panels = Aligned::zeros(outputs.next_multiple_of(layout.cols()) * inputs);
+        Self { layout, outputs, inputs, panels }
     }
 
     /// The weight as it was given, row-major `(out, in)`.
@@ -81,9 +81,15 @@ impl PackedWeight {
         (0..self.outputs).flat_map(row).map(|(n, at)| rows[n * self.inputs + at]).collect()
     }
 
+    /// The order of the elements.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
     /// The tier whose panels these are.
     pub fn tier(&self) -> Tier {
-        self.tier
+        let Layout::Panels(tier) = self.layout;
+        tier
     }
 
     /// Output features.
@@ -108,12 +114,12 @@ impl PackedWeight {
 
     /// Width of a panel.
     pub(super) fn cols(&self) -> usize {
-        self.tier.panel()
+        self.layout.cols()
     }
 }
 
 impl std::fmt::Debug for PackedWeight {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PackedWeight(({}, {}), {})", self.outputs, self.inputs, self.tier.name())
+        write!(f, "PackedWeight(({}, {}), {})", self.outputs, self.inputs, self.layout.name())
     }
 }

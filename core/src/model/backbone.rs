@@ -14,13 +14,14 @@ use super::{
 use crate::{
     Error, Result,
     gate::{Gate, Segment},
-    kernels::{PackedWeight, PanelMask, Tier},
+    kernels::{Layout, PanelMask},
+    precision::Precision,
 };
 use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use s3router_masks::BitMask;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, OnceLock},
 };
 
@@ -29,13 +30,13 @@ use std::{
 pub struct Backbone {
     config: Config,
     device: Device,
-    weights: Weights,
+    pub(super) weights: Weights,
     extractor: Extractor,
     encoder: Encoder,
     lm_head: Option<Head>,
     own_head: Option<OwnHead>,
     pub(super) identity: OnceLock<s3router_masks::Backbone>,
-    pub(super) packed: BTreeMap<String, Arc<PackedWeight>>,
+    packed: Option<Precision>,
 }
 
 impl Backbone {
@@ -44,12 +45,25 @@ impl Backbone {
     /// # Errors
     /// A file that is missing, broken or of another architecture: what, where and how to mend it.
     pub fn load(source: &Source, device: &Device) -> Result<Self> {
+        Self::read(source, device, None)
+    }
+
+    /// [`load`](Self::load), then [`packed`](Self::packed), but weight by weight: memory never holds the
+    /// whole of them twice, nor at bf16 the whole of them in f32.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn load_packed(source: &Source, device: &Device, precision: Precision) -> Result<Self> {
+        Self::read(source, device, Some(precision.resolve(device)?))
+    }
+
+    fn read(source: &Source, device: &Device, precision: Option<Precision>) -> Result<Self> {
         let checkpoint = source.open()?;
         let config = checkpoint.config()?;
-        let weights = Weights::collect(&config, device, |name| checkpoint.parameter(name))?;
         let lm_head = checkpoint.lm_head(device)?.map(|[weight, bias]| Head::new(weight, bias));
         let own_head = checkpoint.own_head(config.hidden, device)?;
-        Ok(Self { lm_head, own_head, ..Self::new(config, weights, device)? })
+        let tensor = |name: &str| checkpoint.parameter(name);
+        Ok(Self { lm_head, own_head, ..Self::build(config, device, precision, tensor)? })
     }
 
     /// A backbone from tensors at hand, under any spelling that a checkpoint may use.
@@ -58,9 +72,7 @@ impl Backbone {
     /// A missing or misshapen tensor: its name and both shapes.
     pub fn from_tensors(config: Config, tensors: HashMap<String, Tensor>, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::from_tensors(tensors);
-        let config = config.check()?;
-        let weights = Weights::collect(&config, device, |name| checkpoint.parameter(name))?;
-        Self::new(config, weights, device)
+        Self::build(config.check()?, device, None, |name| checkpoint.parameter(name))
     }
 
     /// Random weights, equal for equal seeds: for tests, and for timing a shape without its checkpoint.
@@ -69,8 +81,20 @@ impl Backbone {
     /// # Errors
     /// A config that contradicts itself.
     pub fn random(config: Config, seed: u64, device: &Device) -> Result<Self> {
-        let tensors = Self::random_tensors(&config, seed)?;
-        Self::from_tensors(config, tensors, device)
+        let config = config.check()?;
+        let mut random = random(&config, seed);
+        Self::build(config, device, None, |_| random.next().map(|(_, tensor)| tensor).transpose())
+    }
+
+    /// [`random`](Self::random), then [`packed`](Self::packed), weight by weight as
+    /// [`load_packed`](Self::load_packed) does it.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn random_packed(config: Config, seed: u64, device: &Device, precision: Precision) -> Result<Self> {
+        let (config, precision) = (config.check()?, precision.resolve(device)?);
+        let mut random = random(&config, seed);
+        Self::build(config, device, Some(precision), |_| random.next().map(|(_, tensor)| tensor).transpose())
     }
 
     /// The checkpoint of [`random`](Self::random), on the CPU.
@@ -78,19 +102,24 @@ impl Backbone {
     /// # Errors
     /// A config that contradicts itself.
     pub fn random_tensors(config: &Config, seed: u64) -> Result<HashMap<String, Tensor>> {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let random = |(name, shape): (String, Vec<usize>)| {
-            let inner: usize = shape[1..].iter().product();
-            let (centre, spread) = match (shape.len(), name.ends_with("weight")) {
-                (1, true) => (1.0, 0.1),
-                (1, false) => (0.0, 0.1),
-                _ => (0.0, (3.0 / inner as f32).sqrt()),
-            };
-            let n = shape.iter().product();
-            let values: Vec<f32> = (0..n).map(|_| centre + spread * rng.random_range(-1.0..1.0f32)).collect();
-            Ok((name, Tensor::from_vec(values, shape, &Device::Cpu)?))
-        };
-        schema(&config.clone().check()?).into_iter().map(random).collect()
+        random(&config.clone().check()?, seed).map(|(name, tensor)| Ok((name, tensor?))).collect()
+    }
+
+    /// Reads every weight through `tensor`, asked in the schema's order, and packs it at once if so wished.
+    fn build(
+        config: Config,
+        device: &Device,
+        precision: Option<Precision>,
+        tensor: impl FnMut(&str) -> Result<Option<Tensor>>,
+    ) -> Result<Self> {
+        let layout = precision.filter(|_| device.is_cpu()).map(Layout::of);
+        let mut weights = Weights::collect(&config, device, layout, tensor)?;
+        let identity = weights.hashes().map_or_else(OnceLock::new, OnceLock::from);
+        let backbone = Self { identity, ..Self::new(config, weights, device)? };
+        match precision {
+            Some(precision) => backbone.packed(precision),
+            None => Ok(backbone),
+        }
     }
 
     fn new(config: Config, mut weights: Weights, device: &Device) -> Result<Self> {
@@ -103,39 +132,53 @@ impl Backbone {
             lm_head: None,
             own_head: None,
             identity: OnceLock::new(),
-            packed: BTreeMap::new(),
+            packed: None,
         })
     }
 
     /// The same backbone for serving: on the CPU, each linear's weight is packed for the kernels and its
     /// tensor dropped, so that one copy stays resident. Learning still works, slowly: weights are
-    /// unpacked whenever a gradient asks for them.
-    #[must_use]
-    pub fn packed(mut self) -> Self {
-        if !self.device.is_cpu() {
-            return self;
+    /// unpacked whenever a gradient asks for them (at bf16: the rounded ones). Once packed it stays as it is.
+    ///
+    /// # Errors
+    /// A precision that the machine lacks.
+    pub fn packed(mut self, precision: Precision) -> Result<Self> {
+        let precision = precision.resolve(&self.device)?;
+        if self.packed.is_some() || !self.device.is_cpu() {
+            return Ok(self);
         }
+        if precision == Precision::Bf16 {
+            self.identity()?; // while the weights are whole
+        }
+        let layout = Layout::of(precision);
         for linear in self.encoder.linears_mut() {
-            match linear.pack() {
-                Ok(weight) => {
-                    self.packed.insert(linear.name().to_owned(), weight);
-                    self.weights.remove(linear.name());
-                }
-                // The tensor stays and serves, only slower.
-                Err(error) => tracing::warn!(weight = linear.name(), %error, "not packed"),
-            }
+            let weight = linear.pack(layout)?;
+            self.weights.replace(linear.name(), weight);
         }
-        match self.encoder.pack_positional() {
-            Ok(names) => names.iter().for_each(|name| self.weights.remove(name)),
-            Err(error) => tracing::warn!(%error, "positional convolution not packed"),
+        for name in self.encoder.pack_positional(layout)? {
+            self.weights.remove(&name);
         }
-        self
+        self.packed = Some(precision);
+        Ok(self)
     }
 
-    /// A mask in the form that this backbone reads fastest, once [`packed`](Self::packed).
+    /// The arithmetic of the heavy products.
+    pub fn precision(&self) -> Precision {
+        self.packed.unwrap_or(Precision::F32)
+    }
+
+    /// What computes them: `amx`, `avx512`, `avx2`, ...; on a GPU its name.
+    pub fn kernel(&self) -> &'static str {
+        match self.device.is_cpu() {
+            true => Layout::of(self.precision()).name(),
+            false => "cuda",
+        }
+    }
+
+    /// A mask in the form that this backbone reads fastest: ask once it is [`packed`](Self::packed).
     pub fn gate(&self, bits: &BitMask) -> Gate {
         match self.device.is_cpu() {
-            true => Gate::Panels(Arc::new(PanelMask::new(Tier::best(), bits))),
+            true => Gate::Panels(Arc::new(PanelMask::new(Layout::of(self.precision()), bits))),
             false => Gate::Packed(Arc::new(bits.clone())),
         }
     }
@@ -310,6 +353,22 @@ impl Backbone {
     pub fn own_head(&self) -> Option<&OwnHead> {
         self.own_head.as_ref()
     }
+}
+
+/// Random parameters in the schema's order.
+fn random(config: &Config, seed: u64) -> impl Iterator<Item = (String, Result<Tensor>)> + use<> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    schema(config).into_iter().map(move |(name, shape)| {
+        let inner: usize = shape[1..].iter().product();
+        let (centre, spread) = match (shape.len(), name.ends_with("weight")) {
+            (1, true) => (1.0, 0.1),
+            (1, false) => (0.0, 0.1),
+            _ => (0.0, (3.0 / inner as f32).sqrt()),
+        };
+        let n = shape.iter().product();
+        let values: Vec<f32> = (0..n).map(|_| centre + spread * rng.random_range(-1.0..1.0f32)).collect();
+        (name, Tensor::from_vec(values, shape, &Device::Cpu).map_err(Into::into))
+    })
 }
 
 fn covers(segments: &[Segment], rows: usize) -> Result<()> {

@@ -49,7 +49,9 @@ impl Norm {
 
 /// A linear of the checkpoint by its name.
 pub(crate) fn linear(weights: &Weights, name: &str) -> Result<GatedLinear> {
-    Ok(GatedLinear::new(weights.param(&format!("{name}.weight"))?, weights.param(&format!("{name}.bias"))?))
+    let weight = format!("{name}.weight");
+    let of = weights.linear(&weight)?;
+    Ok(GatedLinear::new(weight, of, weights.param(&format!("{name}.bias"))?))
 }
 
 /// Self-attention and feed-forward, each with its norm and its residual.

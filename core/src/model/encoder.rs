@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Result,
     gate::Gates,
-    kernels::{PackedWeight, Tier, tensor},
+    kernels::{Layout, PackedWeight, tensor},
     linear::{GatedLinear, Param},
 };
 use candle_core::{DType, Tensor};
@@ -73,8 +73,8 @@ impl Encoder {
     }
 
     /// Packs the positional convolutions for the kernels, and names the weights so replaced.
-    pub(crate) fn pack_positional(&mut self) -> Result<Vec<String>> {
-        self.positional.iter_mut().map(Positional::pack).collect()
+    pub(crate) fn pack_positional(&mut self, layout: Layout) -> Result<Vec<String>> {
+        self.positional.iter_mut().map(|p| p.pack(layout)).collect()
     }
 
     fn embed(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
@@ -143,13 +143,13 @@ impl Positional {
         })
     }
 
-    fn pack(&mut self) -> Result<String> {
+    fn pack(&mut self, layout: Layout) -> Result<String> {
         let PositionalWeight::Tensor(param) = &self.weight else { return Ok(String::new()) };
         let (name, weight) = (param.name().to_owned(), param.get(&Gates::default()).clone());
         let (d, inner, kernel) = weight.dims3()?;
         let shape = [d / self.groups, inner, kernel];
         let values = weight.flatten_all()?.to_vec1::<f32>()?;
-        let pack = |part: &[f32]| PackedWeight::from_conv(Tier::best(), shape, part);
+        let pack = |part: &[f32]| PackedWeight::from_conv(layout, shape, part);
         let groups = values.chunks_exact(shape.iter().product()).map(pack).collect::<Result<_>>()?;
         self.weight = PositionalWeight::Packed { name: name.clone(), groups: Arc::new(groups), shape };
         Ok(name)

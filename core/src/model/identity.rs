@@ -24,15 +24,19 @@ impl Backbone {
     /// A name that is no parameter of this backbone.
     pub fn fingerprint<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<String> {
         let names: Vec<&str> = names.into_iter().collect();
-        Ok(self.hashes(names.iter().copied())?.sha256(names)?)
+        match self.identity.get() {
+            Some(known) => Ok(known.sha256(names)?),
+            None => Ok(self.hashes(names.iter().copied())?.sha256(names)?),
+        }
     }
 
-    /// A frozen parameter as f32 values in row-major order, wherever it lives.
+    /// A frozen parameter as f32 values in row-major order, wherever it lives; of a weight packed in bf16,
+    /// the rounded values.
     ///
     /// # Errors
     /// A name that is no parameter of this backbone.
     pub fn values(&self, name: &str) -> Result<Vec<f32>> {
-        if let Some(packed) = self.packed.get(name) {
+        if let Some(packed) = self.weights.packed(name) {
             return Ok(packed.unpack());
         }
         let weight = self.weight(name).ok_or_else(|| {
@@ -45,7 +49,7 @@ impl Backbone {
         let mut hashes = s3router_masks::Backbone::new();
         for name in names {
             let values = self.values(name)?;
-            match (self.packed.get(name), self.weight(name)) {
+            match (self.weights.packed(name), self.weight(name)) {
                 (Some(packed), _) => hashes.add(name, &[packed.outputs(), packed.inputs()], &values)?,
                 (None, weight) => hashes.add(name, weight.map_or(&[], |weight| weight.dims()), &values)?,
             }

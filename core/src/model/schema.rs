@@ -1,9 +1,13 @@
 //! Which parameters a backbone of a given shape has, and the checked set of them.
 
 use super::config::{Config, ExtractorNorm};
-use crate::{Error, Result, linear::Param};
+use crate::{
+    Error, Result,
+    kernels::{Layout, PackedWeight},
+    linear::{Param, Weight},
+};
 use candle_core::{DType, Device, Tensor};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Every parameter, Hugging Face's names without the model prefix, with its shape. The positional
 /// convolution's weight norm is folded.
@@ -57,21 +61,27 @@ pub(crate) fn positional_name(config: &Config, layer: usize) -> String {
     }
 }
 
-/// The parameters of one backbone, complete, in f32, each of the right shape.
-#[derive(Clone, Debug)]
-pub(crate) struct Weights(BTreeMap<String, Tensor>);
+/// The parameters of one backbone, complete, each of the right shape: tensors in f32, or, of linears, packed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Weights {
+    tensors: BTreeMap<String, Tensor>,
+    packed: BTreeMap<String, Arc<PackedWeight>>,
+    hashes: s3router_masks::Backbone,
+}
 
 impl Weights {
-    /// Asks `tensor` for every parameter of the schema; extras are not even looked at.
+    /// Asks `tensor` for every parameter of the schema, in its order; extras are not even looked at. With a
+    /// layout each linear's weight is hashed and packed as it comes, so that never two copies of all exist.
     ///
     /// # Errors
     /// A missing tensor, or one of another shape: its name and both shapes.
     pub(crate) fn collect(
         config: &Config,
         device: &Device,
+        layout: Option<Layout>,
         mut tensor: impl FnMut(&str) -> Result<Option<Tensor>>,
     ) -> Result<Self> {
-        let mut weights = BTreeMap::new();
+        let mut weights = Self::default();
         for (name, shape) in schema(config) {
             let Some(found) = tensor(&name)? else {
                 return Err(Error::Model(format!(
@@ -84,20 +94,59 @@ impl Weights {
                     found.dims()
                 )));
             }
-            weights.insert(name, found.to_dtype(DType::F32)?.to_device(device)?.contiguous()?);
+            let found = found.to_dtype(DType::F32)?.to_device(device)?.contiguous()?;
+            match (layout, shape.as_slice()) {
+                (Some(layout), &[out, inner]) => {
+                    let values = found.flatten_all()?.to_vec1::<f32>()?;
+                    drop(found);
+                    let (hashed, packed) = rayon::join(
+                        || weights.hashes.add(&name, &shape, &values),
+                        || PackedWeight::new(layout, out, inner, &values),
+                    );
+                    hashed?;
+                    weights.packed.insert(name, Arc::new(packed?));
+                }
+                _ => drop(weights.tensors.insert(name, found)),
+            }
         }
         if let Some(found) = tensor(SPEC_EMBED)?.filter(|t| t.dims() == [config.hidden]) {
-            weights.insert(SPEC_EMBED.into(), found.to_dtype(DType::F32)?.to_device(device)?);
+            let found = found.to_dtype(DType::F32)?.to_device(device)?;
+            weights.tensors.insert(SPEC_EMBED.into(), found);
         }
-        Ok(Self(weights))
+        Ok(weights)
     }
 
+    /// The hashes of the weights that were packed on the way in.
+    pub(crate) fn hashes(&mut self) -> Option<s3router_masks::Backbone> {
+        (!self.packed.is_empty()).then(|| std::mem::take(&mut self.hashes))
+    }
+
+    /// The weight of a linear, by its full name.
+    pub(crate) fn linear(&self, name: &str) -> Result<Weight> {
+        match self.packed.get(name) {
+            Some(packed) => Ok(Weight::Packed(packed.clone())),
+            None => Ok(Weight::Tensor(self.tensor(name)?)),
+        }
+    }
+
+    /// A parameter that is a tensor.
     pub(crate) fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.get(name)
+        self.tensors.get(name)
+    }
+
+    /// A linear's weight, if packed.
+    pub(crate) fn packed(&self, name: &str) -> Option<&Arc<PackedWeight>> {
+        self.packed.get(name)
+    }
+
+    /// Puts the packed form of a linear's weight in the place of its tensor.
+    pub(crate) fn replace(&mut self, name: &str, packed: Arc<PackedWeight>) {
+        self.tensors.remove(name);
+        self.packed.insert(name.into(), packed);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// A parameter of the schema.
@@ -110,7 +159,7 @@ impl Weights {
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
-        self.0.remove(name);
+        self.tensors.remove(name);
     }
 }
 

@@ -2,9 +2,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use s3router_core::{
-    Engine, Utterance,
+    Engine, Precision, Utterance,
     audio::RATE_HZ,
-    kernels::Tier,
     model::{Backbone, Config},
     packs::{LoadedPack, Packs},
 };
@@ -41,8 +40,8 @@ pub struct BenchArgs {
     /// Measure without masks
     #[arg(long, conflicts_with = "languages")]
     pub open: bool,
-    /// Arithmetic
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    /// Arithmetic of the heavy products: auto is bf16 where this machine has it
+    #[arg(long, default_value_t = Precision::F32, value_name = "auto|f32|bf16")]
     pub precision: Precision,
     /// Threads; all cores when not given
     #[arg(long)]
@@ -53,15 +52,6 @@ pub struct BenchArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
-}
-
-/// Arithmetic of the heavy products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Precision {
-    /// 32-bit floats everywhere.
-    F32,
-    /// bfloat16 products, where the machine has them.
-    Bf16,
 }
 
 /// What was measured; the keys are the contract's.
@@ -78,7 +68,7 @@ struct Report {
     /// From one language to another: finding and leasing its pack, median. No weight is touched.
     switch_ms: f64,
     peak_rss_bytes: Option<u64>,
-    precision: &'static str,
+    precision: String,
     kernel: &'static str,
     backbone: String,
     seconds: f64,
@@ -93,10 +83,6 @@ struct Report {
 /// # Errors
 /// A backbone that cannot be loaded, or a precision that this machine lacks.
 pub fn run(args: BenchArgs) -> Result<()> {
-    ensure!(
-        args.precision == Precision::F32,
-        "precision bf16 has no kernel in this build: use --precision f32"
-    );
     ensure!(
         args.batch > 0 && args.languages > 0 && args.rounds > 0,
         "--batch, --languages and --rounds start at 1"
@@ -117,7 +103,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
 
 fn measure(args: &BenchArgs) -> Result<Report> {
     let start = Instant::now();
-    let engine = Engine::new(load(&args.backbone)?);
+    let engine = Engine::new(load(&args.backbone, args.precision)?);
     engine.backbone().identity()?;
     let load_ms = ms(start);
 
@@ -168,8 +154,8 @@ fn measure(args: &BenchArgs) -> Result<Report> {
         pack_load_ms: quantile(&mut pack_loads, 0.5),
         switch_ms: quantile(&mut switches, 0.5),
         peak_rss_bytes: peak_rss(),
-        precision: "f32",
-        kernel: Tier::best().name(),
+        precision: engine.backbone().precision().to_string(),
+        kernel: engine.backbone().kernel(),
         backbone: args.backbone.clone(),
         seconds: args.seconds,
         batch: args.batch,
@@ -179,7 +165,7 @@ fn measure(args: &BenchArgs) -> Result<Report> {
     })
 }
 
-fn load(backbone: &str) -> Result<Backbone> {
+fn load(backbone: &str, precision: Precision) -> Result<Backbone> {
     let device = candle_core::Device::Cpu;
     let config = match backbone.strip_prefix("random:") {
         Some("xlsr-300m") => Config::xlsr_300m(),
@@ -187,9 +173,9 @@ fn load(backbone: &str) -> Result<Backbone> {
         Some(other) => {
             bail!("random backbone `{other}` is unknown: there is random:xlsr-300m and random:xlsr-1b")
         }
-        None => return Ok(Backbone::load(&backbone.parse()?, &device)?),
+        None => return Ok(Backbone::load_packed(&backbone.parse()?, &device, precision)?),
     };
-    Ok(Backbone::random(config, 1, &device)?)
+    Ok(Backbone::random_packed(config, 1, &device, precision)?)
 }
 
 fn language(number: usize) -> String {

@@ -24,7 +24,7 @@ pub fn convert(source: &Source, out: &Path) -> Result<()> {
     let checkpoint = source.open()?;
     let config = checkpoint.config()?;
     let (json, preprocessor) = config.to_json()?;
-    let weights = Weights::collect(&config, &Device::Cpu, |name| checkpoint.parameter(name))?;
+    let weights = Weights::collect(&config, &Device::Cpu, None, |name| checkpoint.parameter(name))?;
     let names = schema(&config).into_iter().map(|(name, _)| name).chain([SPEC_EMBED.into()]);
     let mut tensors: HashMap<String, Tensor> = names
         .filter_map(|name| weights.get(&name).map(|t| (format!("wav2vec2.{name}"), t.clone())))

@@ -1,0 +1,84 @@
+//! The arithmetic of the heavy products, as a user chooses it.
+
+use crate::{Error, Result};
+use candle_core::Device;
+use std::{fmt, str::FromStr};
+
+/// How weights are kept and multiplied in serving; learning is always f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// bf16 where the machine has matrix units for it, else f32.
+    #[default]
+    Auto,
+    /// 32-bit floats everywhere.
+    F32,
+    /// bfloat16 weights and activations, sums, norms and residuals in f32: half the memory.
+    Bf16,
+}
+
+impl Precision {
+    /// What this comes to on `device` of this machine: never [`Auto`](Self::Auto).
+    ///
+    /// # Errors
+    /// bf16 where it has no kernel.
+    pub fn resolve(self, device: &Device) -> Result<Self> {
+        let bf16 = device.is_cpu() && crate::kernels::has_bf16();
+        match self {
+            Self::Auto if bf16 => Ok(Self::Bf16),
+            Self::Auto | Self::F32 => Ok(Self::F32),
+            Self::Bf16 if bf16 => Ok(Self::Bf16),
+            Self::Bf16 => Err(Error::Model(
+                "precision bf16 needs a CPU with AMX (Intel Xeon of 2023 or later, Linux 5.16) here: use --precision f32 or auto".into(),
+            )),
+        }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(format!("`{text}` is no precision: use auto, f32 or bf16")),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn precisions_parse_and_print_alike() {
+        for text in ["auto", "f32", "bf16"] {
+            assert_eq!(text.parse::<Precision>().unwrap().to_string(), text);
+        }
+        assert!("int8".parse::<Precision>().unwrap_err().contains("bf16"));
+    }
+
+    #[test]
+    fn auto_comes_to_what_the_machine_has() {
+        let auto = Precision::Auto.resolve(&Device::Cpu).unwrap();
+        match Precision::Bf16.resolve(&Device::Cpu) {
+            Ok(bf16) => assert_eq!((auto, bf16), (Precision::Bf16, Precision::Bf16)),
+            Err(e) => {
+                assert_eq!(auto, Precision::F32);
+                assert!(e.to_string().contains("--precision f32"), "{e}");
+            }
+        }
+        assert_eq!(Precision::F32.resolve(&Device::Cpu).unwrap(), Precision::F32);
+    }
+}
