@@ -129,7 +129,11 @@ impl Packs {
     /// # Errors
     /// A directory that cannot be read, or two files of one language. A broken pack is quarantined instead.
     pub fn open(directory: &Path, backbone: &Backbone) -> Result<Self> {
-        let registry = Registry::open(directory)?;
+        Ok(Self::bind_all(Registry::open(directory)?, backbone))
+    }
+
+    /// Binds every pack of a registry to the backbone; one that does not fit is quarantined.
+    pub fn bind_all(registry: Registry, backbone: &Backbone) -> Self {
         let mut packs = Self::default();
         for broken in registry.quarantined {
             packs.quarantine(&broken.path, broken.reason.cause());
@@ -140,17 +144,30 @@ impl Packs {
                 Err(e) => packs.quarantine(&entry.path, &e),
             }
         }
-        Ok(packs)
+        packs
     }
 
     /// Adds a pack, in the place of another of its language.
-    pub fn insert(&mut self, pack: LoadedPack) {
+    pub fn insert(&mut self, pack: impl Into<Arc<LoadedPack>>) {
+        let pack = pack.into();
         self.loaded.retain(|p| p.meta.language != pack.meta.language);
         let at = self.loaded.partition_point(|p| p.meta.language < pack.meta.language);
-        self.loaded.insert(at, Arc::new(pack));
+        self.loaded.insert(at, pack);
     }
 
-    fn quarantine(&mut self, path: &Path, reason: &dyn std::fmt::Display) {
+    /// Takes a language out of service; requests that lease its pack keep it.
+    pub fn remove(&mut self, id: &str) {
+        self.loaded.retain(|p| p.meta.language != id);
+    }
+
+    /// The pack of exactly this language, in any spelling of its id.
+    pub fn exact(&self, id: &str) -> Option<&Arc<LoadedPack>> {
+        let id = language::canonical(id);
+        self.loaded.iter().find(|p| language::canonical(&p.meta.language) == id)
+    }
+
+    /// Sets a file aside.
+    pub fn quarantine(&mut self, path: &Path, reason: &dyn std::fmt::Display) {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         tracing::warn!(file, %reason, "pack quarantined");
         self.quarantined.push(Quarantined { file, reason: reason.to_string() });
@@ -186,6 +203,11 @@ impl Packs {
     /// Whether no pack is usable.
     pub fn is_empty(&self) -> bool {
         self.loaded.is_empty()
+    }
+
+    /// Forgets what is said of a file that was set aside.
+    pub fn absolve(&mut self, file: &str) {
+        self.quarantined.retain(|q| q.file != file);
     }
 
     /// The files set aside, and why.

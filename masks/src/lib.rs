@@ -30,4 +30,4 @@ pub use meta::FORMAT;
 pub use open::{Opened, open_bytes, open_path};
 pub use pack::{Head, Kind, Meta, Pack};
 pub use registry::Registry;
-pub use write::{to_bytes, write};
+pub use write::{to_bytes, write, write_bytes};

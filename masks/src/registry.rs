@@ -40,9 +40,20 @@ impl Registry {
     /// [`Error::Io`] when the folder cannot be read, [`Error::DuplicateLanguage`] when two packs answer
     /// to one name: which of them serves must not depend on chance.
     pub fn open(folder: &Path) -> Result<Self> {
+        Self::collect(pack_files(folder)?.into_iter().map(|path| {
+            let opened = open_path(&path);
+            (path, opened)
+        }))
+    }
+
+    /// A registry of files that were opened elsewhere: inside the program, from an object store.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateLanguage`] as [`open`](Self::open).
+    pub fn collect(files: impl IntoIterator<Item = (PathBuf, Result<Opened>)>) -> Result<Self> {
         let mut registry = Self::default();
-        for path in pack_files(folder)? {
-            match open_path(&path) {
+        for (path, opened) in files {
+            match opened {
                 Ok(opened) => registry.packs.push(Entry { path, opened }),
                 Err(reason) => registry.quarantined.push(Quarantined { path, reason }),
             }

@@ -60,6 +60,14 @@ pub fn write(path: &Path, pack: &Pack, codec: Codec) -> Result<Opened> {
     })
 }
 
+/// Writes bytes that [`open_bytes`] has accepted as they are: appears complete or not at all.
+///
+/// # Errors
+/// [`Error::Io`]; the old file is untouched.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes).map_err(|source| Error::Io { path: path.into(), source })
+}
+
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();

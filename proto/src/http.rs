@@ -190,9 +190,34 @@ pub enum PackState {
     Quarantined,
 }
 
+/// A pack that the admin listener has put into service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PackInstalled {
+    /// As `GET /v1/packs` shows it from now on.
+    #[serde(flatten)]
+    pub pack: Pack,
+    /// Whether it is in the folder of packs too; otherwise a restart or reload forgets it.
+    pub persisted: bool,
+}
+
+/// What a reload has changed; languages by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reloaded {
+    /// New in service.
+    pub added: Vec<String>,
+    /// At a new generation.
+    pub replaced: Vec<String>,
+    /// As before: the same file, or one that has become unusable since.
+    pub kept: Vec<String>,
+    /// Out of service.
+    pub removed: Vec<String>,
+    /// Files set aside; `GET /v1/packs` has the reasons.
+    pub quarantined: Vec<String>,
+}
+
 /// Answer of `/livez` and `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Probe {
-    /// `alive`, `ready`.
+    /// `alive`, `ready`, `drained`.
     pub status: String,
 }

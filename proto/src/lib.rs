@@ -9,5 +9,6 @@ pub mod openai;
 
 pub use error::{ErrorBody, ErrorDetail, ErrorKind};
 pub use http::{
-    Alternative, Answer, Channel, Pack, PackList, PackRef, PackState, Probe, Segment, Timing, Word,
+    Alternative, Answer, Channel, Pack, PackInstalled, PackList, PackRef, PackState, Probe, Reloaded,
+    Segment, Timing, Word,
 };

@@ -5,10 +5,11 @@ use crate::{
     error::{ApiError, Result},
     lifecycle::{Lifecycle, Working},
     metrics::Metrics,
+    packs::PackStore,
     schedule::{Scheduler, queue::Queue, worker},
 };
 use anyhow::Context;
-use s3router_core::{self as core, Engine, Utterance, audio::RATE_HZ, engine::Transcript, packs::Packs};
+use s3router_core::{self as core, Utterance, audio::RATE_HZ, engine::Transcript, packs::Packs};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
@@ -28,10 +29,11 @@ pub struct App {
     /// What Prometheus reads.
     pub metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
+    pub(crate) admin_tokens: Keys,
     /// One per core: decoding is computing, and more threads would only take turns.
     pub(crate) decoders: Arc<Semaphore>,
     pub(crate) started: u64,
-    packs: OnceLock<Packs>,
+    packs: OnceLock<PackStore>,
 }
 
 /// A batch in, one result per utterance out: [`Engine::transcribe`], or a wrapper around it.
@@ -42,14 +44,7 @@ pub struct Loaded {
     /// The resident backbone at work. Tests put faults and delays around the real one here.
     pub transcribe: Transcribe,
     /// Its languages.
-    pub packs: Packs,
-}
-
-impl Loaded {
-    /// An engine and its languages.
-    pub fn new(engine: Engine, packs: Packs) -> Self {
-        Self { transcribe: Box::new(move |batch| engine.transcribe(batch)), packs }
-    }
+    pub packs: PackStore,
 }
 
 impl App {
@@ -75,6 +70,7 @@ impl App {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let app = Arc::new(Self {
             keys: config.auth.keys()?,
+            admin_tokens: config.admin.tokens()?,
             config,
             lifecycle: Lifecycle::default(),
             scheduler,
@@ -108,30 +104,53 @@ impl App {
         Ok(working)
     }
 
-    /// What is loaded.
+    /// The packs in service now.
     ///
     /// # Errors
     /// 503 while loading.
-    pub fn packs(&self) -> Result<&Packs> {
-        match self.packs.get() {
-            Some(packs) => Ok(packs),
-            None => {
-                Err(self.lifecycle.check().err().unwrap_or_else(|| ApiError::internal("ready without packs")))
-            }
-        }
+    pub fn packs(&self) -> Result<Arc<Packs>> {
+        self.pack_store().map(PackStore::now)
+    }
+
+    /// The packs in service, to change them.
+    ///
+    /// # Errors
+    /// 503 while loading.
+    pub fn pack_store(&self) -> Result<&PackStore> {
+        self.packs.get().ok_or_else(|| {
+            self.lifecycle.check().err().unwrap_or_else(|| ApiError::internal("ready without packs"))
+        })
+    }
+
+    /// Changes the packs on a thread that may block, and shows the outcome to Prometheus.
+    ///
+    /// # Errors
+    /// 503 while loading, and those of `change`.
+    pub async fn change_packs<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&PackStore) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let app = Arc::clone(self);
+        let changing = tokio::task::spawn_blocking(move || {
+            let store = app.pack_store()?;
+            let changed = change(store)?;
+            app.metrics.packs(store.now().iter().map(AsRef::as_ref));
+            Ok(changed)
+        });
+        changing.await.map_err(|e| ApiError::internal(format!("changing the packs panicked: {e}")))?
     }
 }
 
 /// The life of the engine's thread after loading: warm up, then serve until nobody can ask any more.
 fn own_engine(app: Arc<App>, loaded: anyhow::Result<Loaded>, queue: Queue) {
     let ready = loaded.and_then(|Loaded { transcribe, packs }| {
-        warm_up(&transcribe, &packs)?;
+        warm_up(&transcribe, &packs.now())?;
         Ok((transcribe, packs))
     });
     match ready {
         Ok((transcribe, packs)) => {
-            app.metrics.packs(packs.iter().map(AsRef::as_ref));
-            tracing::info!(packs = packs.iter().count(), "ready: the warm-up transcription succeeded");
+            app.metrics.packs(packs.now().iter().map(AsRef::as_ref));
+            tracing::info!(packs = packs.now().len(), "ready: the warm-up transcription succeeded");
             let _ = app.packs.set(packs);
             app.lifecycle.loaded(Ok(()));
             drop(app);

@@ -5,6 +5,7 @@
 //! the engine's thread) → [`render`] (the format asked for). Errors are one closed list and meet a status code
 //! in [`error`] alone; metrics are recorded once, in [`middleware::request`].
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod commands;
@@ -16,6 +17,7 @@ pub mod listen;
 pub mod load;
 pub mod metrics;
 pub mod middleware;
+pub mod packs;
 pub mod render;
 pub mod router;
 pub mod routes;

@@ -1,6 +1,6 @@
 //! The socket: connections in, and an orderly end.
 
-use crate::{app::App, router::router};
+use crate::{admin, app::App, router::router};
 use anyhow::{Context, Result, bail};
 use axum::{Router, body::Body, http::Request};
 use hyper_util::{
@@ -53,6 +53,32 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future<O
     }
     tracing::info!("every accepted request is answered: bye");
     Ok(())
+}
+
+/// Serves the admin listener for ever; it ends with the process, after the public one has left.
+pub async fn serve_admin(listener: TcpListener, app: Arc<App>) {
+    let head = app.config.limits.head_timeout.duration();
+    accept(&listener, &admin::router(app), &GracefulShutdown::new(), head).await;
+}
+
+/// Reloads the packs at every SIGHUP, for ever.
+///
+/// # Errors
+/// When the system grants no signal handler.
+pub fn reload_on_hangup(app: Arc<App>) -> Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+        .context("cannot listen for SIGHUP")?;
+    Ok(async move {
+        #[cfg(unix)]
+        while hangup.recv().await.is_some() {
+            if let Err(error) = admin::routes::reload_packs(&app).await {
+                tracing::error!("SIGHUP: {error}");
+            }
+        }
+        #[cfg(not(unix))]
+        drop(app);
+    })
 }
 
 /// Accepts for ever.

@@ -21,9 +21,14 @@ use utoipa_swagger_ui::SwaggerUi;
 /// Routes and layers over `app`.
 pub fn router(app: Arc<App>) -> Router {
     let (routes, document) = table(&app).split_for_parts();
+    let routes =
+        routes.route("/", get(page::index)).merge(SwaggerUi::new("/docs").url("/openapi.json", document));
+    finished(routes, app)
+}
+
+/// What surrounds the routes of any listener: errors in the one shape, requests named, watched and logged.
+pub(crate) fn finished(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
     routes
-        .route("/", get(page::index))
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
         .fallback(async |uri: Uri| {
             ApiError::new(ErrorKind::NotFound, format!("no route {}: /docs lists them", uri.path()))
         })
@@ -70,7 +75,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 )]
 struct Document;
 
-struct Key;
+pub(crate) struct Key;
 
 impl Modify for Key {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "binary/sources.rs"]
+mod sources;
+
 use std::{
     io::{BufRead, BufReader},
     net::TcpListener,
@@ -26,7 +29,12 @@ impl Drop for Running {
 }
 
 fn serve(args: &[&str]) -> Running {
-    let mut child = s3router(&[&["serve", "--listen", "127.0.0.1:0"], args].concat()).spawn().unwrap();
+    serve_with(args, &[])
+}
+
+fn serve_with(args: &[&str], variables: &[(&str, &str)]) -> Running {
+    let mut command = s3router(&[&["serve", "--listen", "127.0.0.1:0"], args].concat());
+    let mut child = command.envs(variables.iter().copied()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let line = lines.by_ref().find(|l| l.contains("listening on ")).expect("a line that names the address");
     // Someone must read on, or a full pipe would stop the server.
@@ -81,7 +89,12 @@ fn sigterm_ends_it_with_success_and_every_accepted_request_answered() {
 }
 
 fn fails(args: &[&str]) -> String {
-    let Output { status, stdout, stderr } = s3router(args).output().unwrap();
+    fails_with(args, &[])
+}
+
+fn fails_with(args: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = s3router(args).envs(variables.iter().copied()).output();
+    let Output { status, stdout, stderr } = output.unwrap();
     assert!(!status.success() && stdout.is_empty());
     String::from_utf8(stderr).unwrap().lines().last().unwrap().to_owned()
 }
@@ -101,4 +114,33 @@ fn what_goes_wrong_is_one_line_that_says_how_to_mend_it() {
 
     let line = fails(&["serve", "--listen", "127.0.0.1:0", "--device", "abacus"]);
     assert!(line.starts_with("error: ") && line.contains("abacus"), "{line}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_hangup_reloads_the_folder_of_packs() {
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/demo/packs");
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |lang: &str| {
+        let name = format!("{lang}.safetensors");
+        std::fs::copy(format!("{demo}/{name}"), folder.path().join(name)).unwrap();
+    };
+    copy("tr");
+    let server = serve(&["--packs", folder.path().to_str().unwrap()]);
+    let packs = || reqwest::blocking::get(format!("{}/v1/packs", server.1)).unwrap().text().unwrap();
+    assert!(!packs().contains("\"ru\""));
+    copy("ru");
+    let pid = server.0.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    let end = Instant::now() + Duration::from_secs(20);
+    while !packs().contains("\"ru\"") {
+        assert!(Instant::now() < end, "never reloaded");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_admin_address_without_a_token_is_refused() {
+    let line = fails(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    assert!(line.starts_with("error: --admin-listen needs a token"), "{line}");
 }

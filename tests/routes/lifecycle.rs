@@ -11,7 +11,7 @@ use std::{
 };
 
 /// A server whose engine waits for a word before each batch but the first; says when one waits.
-fn gated(config: Config) -> (Server, mpsc::Receiver<()>, mpsc::Sender<()>) {
+pub(crate) fn gated(config: Config) -> (Server, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (free, freed) = mpsc::channel::<()>();
     let (begun, began) = mpsc::channel::<()>();
     let gate = Mutex::new((freed, false));
@@ -29,7 +29,7 @@ fn gated(config: Config) -> (Server, mpsc::Receiver<()>, mpsc::Sender<()>) {
     (server, began, free)
 }
 
-fn wait_for(what: &str, mut yes: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut yes: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
     while !yes() {
         assert!(Instant::now() < end, "{what} did not come");

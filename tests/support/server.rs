@@ -3,10 +3,19 @@
 //! `Server::demo()` is shared by every test that changes nothing; `Server::start(config)` is one's own, with
 //! small limits; `Server::with(config, around)` puts a delay or a fault around the real engine.
 
-use reqwest::blocking::{Client, RequestBuilder, Response};
+use reqwest::{
+    Method,
+    blocking::{Client, RequestBuilder, Response},
+};
 use s3router_core::{Result as CoreResult, Utterance, engine::Transcript};
 use s3router_proto::{Answer, ErrorBody, ErrorKind};
-use s3router_server::{App, Config, app::Loaded, config::Limits, error::status, listen, load};
+use s3router_server::{
+    App, Config,
+    app::Loaded,
+    config::{Admin, EngineConfig, Limits},
+    error::status,
+    listen, load,
+};
 use serde_json::Value;
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
@@ -25,9 +34,21 @@ pub(crate) type Around = Box<
 /// A running server; it leaves in order when dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// Of the admin listener, where the configuration has a token for one.
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) app: Arc<App>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), String>>>,
+}
+
+/// The token of [`administered`] servers.
+pub(crate) const ADMIN_TOKEN: &str = "open sesame";
+
+/// [`small`], with an admin listener and packs of one's own.
+pub(crate) fn administered(folder: &std::path::Path) -> Config {
+    let engine = EngineConfig { packs: Some(folder.into()), ..EngineConfig::default() };
+    let admin = Admin { admin_token: Some(ADMIN_TOKEN.into()), ..Admin::default() };
+    Config { engine, admin, ..small() }
 }
 
 static DEMO: LazyLock<Server> = LazyLock::new(|| Server::start(small()));
@@ -66,15 +87,21 @@ impl Server {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             let served = runtime.block_on(async {
-                let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-                told.send(listener.local_addr().unwrap()).unwrap();
+                let bind = async || tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+                let (listener, admin) = (bind().await, bind().await);
+                told.send((listener.local_addr().unwrap(), admin.local_addr().unwrap())).unwrap();
+                if served.config.admin.tokens().unwrap().required() {
+                    tokio::spawn(listen::serve_admin(admin, Arc::clone(&served)));
+                }
                 let stopped = async { drop(stopped.await) };
                 listen::serve(listener, served, stopped).await.map_err(|e| e.to_string())
             });
             runtime.shutdown_background();
             served
         });
-        Self { address: address.recv().unwrap(), app, stop: Some(stop), thread: Some(thread) }
+        let (address, admin) = address.recv().unwrap();
+        let admin = app.config.admin.tokens().unwrap().required().then_some(admin);
+        Self { address, admin, app, stop: Some(stop), thread: Some(thread) }
     }
 
     pub(crate) fn ready(self) -> Self {
@@ -97,6 +124,12 @@ impl Server {
 
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
         client().post(self.url(path))
+    }
+
+    /// A request to the admin listener, with its token.
+    pub(crate) fn admin(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("http://{}/admin/{path}", self.admin.unwrap());
+        client().request(method, url).bearer_auth(ADMIN_TOKEN)
     }
 
     /// A clip to `/transcribe?{query}`.

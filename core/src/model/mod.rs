@@ -19,7 +19,7 @@ mod schema;
 
 pub use backbone::Backbone;
 pub use batch::{Batch, Features};
-pub use checkpoint::{OwnHead, Source, convert};
+pub use checkpoint::{OwnHead, Source, convert, hub_packs};
 pub use config::{Config, ExtractorNorm, PositionalConv};
 pub use head::Head;
 pub use noise::{Noise, Site};

@@ -52,7 +52,8 @@ pub fn run(args: DoctorArgs) -> Result<()> {
     ];
     match load::open(&args.engine) {
         Err(error) => checks.push(check("backbone", Err(error))),
-        Ok((backbone, packs)) => {
+        Ok((engine, packs)) => {
+            let (backbone, packs) = (engine.backbone(), packs.now());
             let config = backbone.config();
             let weights: usize = backbone.maskable().iter().map(|(_, (rows, cols))| rows * cols).sum();
             checks.push(check(
@@ -63,7 +64,7 @@ pub fn run(args: DoctorArgs) -> Result<()> {
                 )),
             ));
             checks.push(check("packs", self::packs(&packs)));
-            checks.push(check("transcription", transcription(&Engine::new(backbone), &packs)));
+            checks.push(check("transcription", transcription(&engine, &packs)));
         }
     }
     print(&checks, args.json)?;

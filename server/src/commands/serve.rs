@@ -2,7 +2,7 @@
 
 use crate::{App, Config, listen, telemetry};
 use anyhow::{Context, Result};
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 
 /// Flags of `serve`.
@@ -29,21 +29,35 @@ pub fn run(args: ServeArgs) -> Result<()> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let outcome = runtime.block_on(async {
         let shutdown = listen::signals()?;
-        let listener = TcpListener::bind(config.bind.listen).await.with_context(|| {
-            format!(
-                "cannot listen on {}: is another server there? --listen names another port",
-                config.bind.listen
-            )
-        })?;
+        let listener = bind(config.bind.listen, "--listen").await?;
         let address = listener.local_addr().context("the socket has no address")?;
         let app = App::build(config)?;
         tracing::info!("listening on http://{address}, loading {}", app.config.engine.backbone);
         warn_if_open(&app);
+        start_admin(&app).await?;
+        tokio::spawn(listen::reload_on_hangup(Arc::clone(&app))?);
         listen::serve(listener, app, shutdown).await
     });
     // The engine may be in the middle of a batch that nobody waits for.
     runtime.shutdown_background();
     outcome
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: is another server there? {flag} names another port")
+    })
+}
+
+/// The admin listener, if it has a token.
+async fn start_admin(app: &Arc<App>) -> Result<()> {
+    if app.admin_tokens.required() {
+        let listener = bind(app.config.admin.address(), "--admin-listen").await?;
+        let address = listener.local_addr().context("the admin socket has no address")?;
+        tracing::info!("admin listener on http://{address}");
+        tokio::spawn(listen::serve_admin(listener, Arc::clone(app)));
+    }
+    Ok(())
 }
 
 fn warn_if_open(app: &Arc<App>) {

@@ -51,7 +51,7 @@ pub fn run(args: TranscribeArgs) -> Result<()> {
         bail!("subtitles are made for one file at a time: {} were given", args.files.len());
     }
     let loaded = load(&args.engine)?;
-    let pack = loaded.packs.get(&args.lang)?;
+    let pack = loaded.packs.now().get(&args.lang)?;
     let mut out = stdout().lock();
     let mut failed = 0;
     for file in &args.files {

@@ -34,15 +34,20 @@ impl Auth {
     /// # Errors
     /// When the file cannot be read or holds no key: an operator who names a file wants a closed door.
     pub fn keys(&self) -> Result<Keys> {
+        self.keys_named("--api-key-file")
+    }
+
+    /// The same for secrets whose file has another flag.
+    pub(super) fn keys_named(&self, flag: &str) -> Result<Keys> {
         let mut keys: Vec<String> = self.api_keys.clone();
         if let Some(path) = &self.api_key_file {
             let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read --api-key-file {}", path.display()))?;
+                .with_context(|| format!("cannot read {flag} {}", path.display()))?;
             let before = keys.len();
             keys.extend(text.lines().map(|l| l.split('#').next().unwrap_or_default().to_owned()));
             ensure!(
                 keys[before..].iter().any(|k| !k.trim().is_empty()),
-                "--api-key-file {} holds no key: write one a line",
+                "{flag} {} holds no key: write one a line",
                 path.display()
             );
         }

@@ -3,6 +3,7 @@
 //! A flag beats its `S3ROUTER_*` variable, the variable beats the default; `Default` is the one home of
 //! every default, and what `--help` shows is read from there.
 
+mod admin;
 mod auth;
 mod batching;
 mod bind;
@@ -11,6 +12,7 @@ mod limits;
 mod seconds;
 mod telemetry;
 
+pub use admin::{Admin, Token};
 pub use auth::{Auth, Keys};
 pub use batching::Batching;
 pub use bind::Bind;
@@ -37,6 +39,9 @@ pub struct Config {
     /// Who may ask.
     #[command(flatten)]
     pub auth: Auth,
+    /// Who may change what it serves.
+    #[command(flatten)]
+    pub admin: Admin,
     /// What it says of itself.
     #[command(flatten)]
     pub telemetry: Telemetry,

@@ -13,18 +13,45 @@ use s3router_proto::ErrorKind;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
+/// How many bytes a body may have, and what to do about more.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// The limit.
+    pub bytes: usize,
+    /// Ends the sentence "the body is larger than N bytes, the limit here: ".
+    pub mend: &'static str,
+}
+
+const AUDIO: &str = "send a compressed format such as FLAC or Opus, or raise --max-body-bytes";
+
 /// The whole body, if all that can be checked without it is well: a refusal comes before megabytes are read.
 ///
 /// # Errors
-/// That of `checked`, or as [`read`].
+/// That of `checked`, 413 past the byte limit, at once when `Content-Length` says so; 408 when it comes too slowly; 400 when the
+/// client breaks off.
 pub async fn read_if<T>(
     checked: Result<T>,
     headers: &HeaderMap,
     body: Body,
     limits: &Limits,
 ) -> Result<(T, Bytes)> {
+    let most = Most { bytes: limits.max_body_bytes, mend: AUDIO };
+    read_if_within(checked, headers, body, limits, most).await
+}
+
+/// The same under another limit of bytes.
+///
+/// # Errors
+/// As `read_if`.
+pub async fn read_if_within<T>(
+    checked: Result<T>,
+    headers: &HeaderMap,
+    body: Body,
+    limits: &Limits,
+    most: Most,
+) -> Result<(T, Bytes)> {
     match checked {
-        Ok(checked) => Ok((checked, read(headers, body, limits).await?)),
+        Ok(checked) => Ok((checked, read(headers, body, limits, most).await?)),
         Err(error) => {
             discard(headers, body).await;
             Err(error)
@@ -37,10 +64,10 @@ pub async fn read_if<T>(
 /// # Errors
 /// 413 past the byte limit, at once when `Content-Length` says so; 408 when it comes too slowly; 400 when the
 /// client breaks off.
-pub async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes> {
+async fn read(headers: &HeaderMap, body: Body, limits: &Limits, most: Most) -> Result<Bytes> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > limits.max_body_bytes as u64) {
-        return Err(too_large(limits, "declares more"));
+    if declared.is_some_and(|length| length > most.bytes as u64) {
+        return Err(too_large(most, "declares more"));
     }
     let end = Instant::now() + limits.body_timeout.duration();
     let mut stream = body.into_data_stream();
@@ -59,8 +86,8 @@ pub async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<By
             None => break,
             Some(Ok(chunk)) => {
                 received += chunk.len();
-                if received > limits.max_body_bytes {
-                    return Err(too_large(limits, "is larger"));
+                if received > most.bytes {
+                    return Err(too_large(most, "is larger"));
                 }
                 chunks.push(chunk);
             }
@@ -90,12 +117,10 @@ async fn discard(headers: &HeaderMap, body: Body) {
     }
 }
 
-fn too_large(limits: &Limits, how: &str) -> ApiError {
+fn too_large(most: Most, how: &str) -> ApiError {
+    let Most { bytes, mend } = most;
     ApiError::new(
         ErrorKind::PayloadTooLarge,
-        format!(
-            "the body {how} than {} bytes, the limit here: send a compressed format such as FLAC or Opus, or raise --max-body-bytes",
-            limits.max_body_bytes
-        ),
+        format!("the body {how} than {bytes} bytes, the limit here: {mend}"),
     )
 }

@@ -30,7 +30,7 @@ pub async fn require_key(State(app): State<Arc<App>>, request: Request, next: Ne
 }
 
 /// `Bearer` is OpenAI's and everybody's, `Token` Deepgram's.
-fn key(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn key(headers: &HeaderMap) -> Option<&str> {
     let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token");
     known.then_some(key.trim())

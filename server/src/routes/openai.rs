@@ -27,7 +27,8 @@ use std::sync::Arc;
     security((), ("key" = [])))]
 pub async fn list_models(State(app): State<Arc<App>>) -> Result<Json<ModelList>> {
     let model = |id| Model { id, object: "model".into(), created: app.started, owned_by: "s3router".into() };
-    let languages = app.packs()?.iter().map(|p| format!("s3router-{}", p.meta.language));
+    let packs = app.packs()?;
+    let languages = packs.iter().map(|p| format!("s3router-{}", p.meta.language));
     let data = std::iter::once("s3router".to_owned()).chain(languages).map(model).collect();
     Ok(Json(ModelList { object: "list".into(), data }))
 }

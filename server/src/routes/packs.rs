@@ -25,7 +25,7 @@ pub async fn list_packs(State(app): State<Arc<App>>) -> Result<Json<PackList>> {
 const DEMO: &str = "the demo model was trained on synthetic speech: it shows the machine, it does not transcribe \
                     people; --backbone and --packs serve a real one";
 
-fn ready(pack: &LoadedPack) -> Pack {
+pub(crate) fn ready(pack: &LoadedPack) -> Pack {
     let meta = &pack.meta;
     let kind = match meta.kind {
         Kind::Ctc => "ctc",

@@ -13,6 +13,7 @@ mod torch;
 
 pub use convert::convert;
 pub use head::OwnHead;
+pub use hub::packs as hub_packs;
 pub use source::Source;
 
 use super::config::Config;
