@@ -24,21 +24,31 @@ impl DeviceChoice {
     pub fn open(self) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(n) => Device::new_cuda(n).map_err(|e| {
-                Error::Model(format!("device cuda:{n} is not usable ({}): try --device cpu", first_line(&e)))
+            Self::Cuda(n) => gpu(n).map_err(|e| {
+                Error::Model(format!("device cuda:{n} is not usable: {}: try --device cpu", reason(&e)))
             }),
             Self::Auto if !candle_core::utils::cuda_is_available() => Ok(Device::Cpu),
-            Self::Auto => Ok(Device::new_cuda(0).unwrap_or_else(|e| {
-                tracing::warn!(reason = %first_line(&e), "no usable GPU: serving from the CPU");
+            Self::Auto => Ok(gpu(0).unwrap_or_else(|e| {
+                tracing::warn!(reason = %reason(&e), "no usable GPU: the CPU computes");
                 Device::Cpu
             })),
         }
     }
 }
 
-/// The first line of a driver's message: the rest is a backtrace.
-fn first_line(error: &candle_core::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+/// A GPU with a stream of its own: candle's default one is another for every thread that asks.
+fn gpu(ordinal: usize) -> candle_core::Result<Device> {
+    Device::new_cuda_with_stream(ordinal)
+}
+
+/// A driver's message without its backtrace, and what it means.
+fn reason(error: &candle_core::Error) -> String {
+    let line = error.to_string().lines().next().unwrap_or_default().to_owned();
+    match ["NO_DEVICE", "STUB_LIBRARY", "INVALID_DEVICE"].iter().find(|code| line.contains(*code)) {
+        Some(&"INVALID_DEVICE") => "there is no GPU of that number (CUDA_ERROR_INVALID_DEVICE)".into(),
+        Some(code) => format!("no NVIDIA driver, or no GPU (CUDA_ERROR_{code})"),
+        None => line,
+    }
 }
 
 impl FromStr for DeviceChoice {

@@ -3,7 +3,7 @@
 //! One model serves and learns because a mask is an *argument* of the forward pass. Serving passes
 //! [`Gate::Packed`], learning passes [`Gate::Soft`], a plain checkpoint passes [`Gate::Open`].
 
-use crate::kernels::PanelMask;
+use crate::kernels::{PanelMask, cuda::DeviceMask};
 use candle_core::Tensor;
 use s3router_masks::BitMask;
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
@@ -18,6 +18,8 @@ pub enum Gate {
     Packed(Arc<BitMask>),
     /// The same bits in the kernels' order, as [`Backbone::gate`](crate::model::Backbone::gate) makes them.
     Panels(Arc<PanelMask>),
+    /// The same bits on a GPU.
+    Device(Arc<DeviceMask>),
     /// A 0/1 tensor of W's shape `(out, in)` that carries a gradient to the scores.
     Soft(Tensor),
 }

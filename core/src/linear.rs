@@ -1,12 +1,14 @@
 //! The one linear layer of the model: a frozen weight seen through each row's gate.
 
+#[cfg(feature = "cuda")]
+use crate::kernels::cuda;
 use crate::{
     Error, Result,
     gate::{Gate, Gates, Segment},
     kernels::{Activation, Layout, PackedWeight, PanelMask, tensor},
     model::ops,
 };
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use s3router_masks::BitMask;
 use std::{borrow::Cow, sync::Arc};
 
@@ -78,6 +80,24 @@ impl GatedLinear {
         &self.name
     }
 
+    /// The type of what [`forward`](Self::forward) gives: half precision on a GPU whose weights are halved.
+    pub fn dtype(&self) -> DType {
+        match &self.weight {
+            Weight::Tensor(weight) => weight.dtype(),
+            Weight::Packed(_) => DType::F32,
+        }
+    }
+
+    /// Keeps a weight that is a tensor in another type, for serving on a GPU, and gives it.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn cast(&mut self, dtype: DType) -> Result<Option<Tensor>> {
+        let Weight::Tensor(weight) = &mut self.weight else { return Ok(None) };
+        *weight = weight.to_dtype(dtype)?;
+        Ok(Some(weight.clone()))
+    }
+
     /// Packs W for the kernels in place of its tensor, and gives the packed form.
     ///
     /// # Errors
@@ -116,16 +136,56 @@ impl GatedLinear {
     /// All segments in one call of the kernel; `None` where a gradient, a soft gate or a replaced parameter
     /// asks for tensors.
     fn fast(&self, x: &Tensor, segments: &[Segment], then: Activation) -> Result<Option<Tensor>> {
-        let Weight::Packed(weight) = &self.weight else { return Ok(None) };
         let soft = |s: &Segment| matches!(s.gates.get(&self.name), Gate::Soft(_)) || s.gates.replaces();
-        if !tensor::serves(&[x]) || segments.iter().any(soft) {
+        if segments.iter().any(soft) {
             return Ok(None);
         }
+        match &self.weight {
+            Weight::Packed(weight) if tensor::serves(&[x]) => {
+                self.on_cpu(x, weight, segments, then).map(Some)
+            }
+            #[cfg(feature = "cuda")]
+            Weight::Tensor(weight) if cuda::serves(&[x, weight, &self.bias.tensor]) => {
+                self.on_gpu(x, weight, segments, then).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn on_cpu(
+        &self,
+        x: &Tensor,
+        weight: &PackedWeight,
+        segments: &[Segment],
+        then: Activation,
+    ) -> Result<Tensor> {
         let masks = segments.iter().map(|s| self.panels(weight, s.gates.get(&self.name)));
         let masks = masks.collect::<Result<Vec<_>>>()?;
         let rows = segments.iter().zip(&masks).map(|(s, mask)| (s.rows.clone(), mask.as_deref()));
         let rows: Vec<_> = rows.collect();
-        Ok(Some(tensor::linear_rows(x, weight, &self.bias.tensor, then, &rows)?))
+        Ok(tensor::linear_rows(x, weight, &self.bias.tensor, then, &rows)?)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_gpu(&self, x: &Tensor, weight: &Tensor, segments: &[Segment], then: Activation) -> Result<Tensor> {
+        let masks = segments.iter().map(|s| self.uploaded(weight, s.gates.get(&self.name)));
+        let masks = masks.collect::<Result<Vec<_>>>()?;
+        let rows = segments.iter().zip(&masks).map(|(s, mask)| (s.rows.clone(), mask.as_deref()));
+        Ok(cuda::linear(x, weight, &self.bias.tensor, then, &rows.collect::<Vec<_>>())?)
+    }
+
+    /// A gate's mask on W's device; a mask that found no room there travels anew each time.
+    #[cfg(feature = "cuda")]
+    fn uploaded<'a>(&self, weight: &Tensor, gate: &'a Gate) -> Result<Option<Cow<'a, cuda::DeviceMask>>> {
+        let upload = |bits: &BitMask| cuda::DeviceMask::new(bits, weight.device());
+        let mask = match gate {
+            Gate::Device(mask) => Cow::Borrowed(&**mask),
+            Gate::Packed(bits) => Cow::Owned(upload(bits)?),
+            Gate::Panels(mask) => Cow::Owned(upload(&mask.to_bits())?),
+            Gate::Open | Gate::Soft(_) => return Ok(None),
+        };
+        self.check((mask.rows(), mask.cols()), weight.dims2()?)?;
+        Ok(Some(mask))
     }
 
     /// A gate's mask in the kernel's order.
@@ -134,6 +194,7 @@ impl GatedLinear {
             Gate::Panels(mask) if mask.layout() == weight.layout() => Cow::Borrowed(&**mask),
             Gate::Panels(mask) => Cow::Owned(PanelMask::new(weight.layout(), &mask.to_bits())),
             Gate::Packed(bits) => Cow::Owned(PanelMask::new(weight.layout(), bits)),
+            Gate::Device(mask) => Cow::Owned(PanelMask::new(weight.layout(), &mask.to_bits()?)),
             Gate::Open | Gate::Soft(_) => return Ok(None),
         };
         self.check((mask.rows(), mask.cols()), (weight.outputs(), weight.inputs()))?;
@@ -184,6 +245,7 @@ impl GatedLinear {
             Gate::Open => ops::linear(x, &weight, bias),
             Gate::Packed(bits) => masked(bits),
             Gate::Panels(mask) => masked(&mask.to_bits()),
+            Gate::Device(mask) => masked(&mask.to_bits()?),
             Gate::Soft(mask) => ops::linear(x, &(&weight * mask)?, bias),
         }
     }

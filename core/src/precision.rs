@@ -22,16 +22,24 @@ impl Precision {
     /// # Errors
     /// bf16 where it has no kernel.
     pub fn resolve(self, device: &Device) -> Result<Self> {
-        let bf16 = device.is_cpu() && crate::kernels::has_bf16();
+        let bf16 = has_bf16(device);
         match self {
             Self::Auto if bf16 => Ok(Self::Bf16),
             Self::Auto | Self::F32 => Ok(Self::F32),
             Self::Bf16 if bf16 => Ok(Self::Bf16),
             Self::Bf16 => Err(Error::Model(
-                "precision bf16 needs a CPU with AMX (Intel Xeon of 2023 or later, Linux 5.16) here: use --precision f32 or auto".into(),
+                "precision bf16 needs a CPU with AMX (Intel Xeon of 2023 or later, Linux 5.16) or a GPU of compute capability 8.0: use --precision f32 or auto".into(),
             )),
         }
     }
+}
+
+fn has_bf16(device: &Device) -> bool {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return crate::kernels::cuda::machine(device).is_ok_and(|machine| machine.fuses);
+    }
+    device.is_cpu() && crate::kernels::has_bf16()
 }
 
 impl FromStr for Precision {

@@ -28,7 +28,9 @@ pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
 pub fn open(config: &EngineConfig) -> anyhow::Result<(Arc<Engine>, PackStore)> {
     let device = config.device.parse::<DeviceChoice>().map_err(anyhow::Error::msg)?.open()?;
     let Ok(source) = config.backbone.parse::<Source>();
-    let engine = Arc::new(Engine::new(Backbone::load_packed(&source, &device, Precision::F32)?));
+    // A GPU halves what it can; the CPU's answers stay those of f32.
+    let precision = if device.is_cpu() { Precision::F32 } else { Precision::Auto };
+    let engine = Arc::new(Engine::new(Backbone::load_packed(&source, &device, precision)?));
     let packs = match (&config.packs, source) {
         (Some(named), _) => named.clone(),
         (None, Source::Demo) => PackSource::Demo,

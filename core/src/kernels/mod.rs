@@ -32,6 +32,7 @@
 pub mod attention;
 pub mod backward;
 pub mod conv;
+pub mod cuda;
 mod gemm;
 mod lanes;
 mod layout;

@@ -14,10 +14,10 @@ use super::{
 use crate::{
     Error, Result,
     gate::{Gate, Segment},
-    kernels::{Layout, PanelMask},
+    kernels::{Layout, PanelMask, cuda::DeviceMask},
     precision::Precision,
 };
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use s3router_masks::BitMask;
 use std::{
@@ -144,8 +144,11 @@ impl Backbone {
     /// A precision that the machine lacks.
     pub fn packed(mut self, precision: Precision) -> Result<Self> {
         let precision = precision.resolve(&self.device)?;
-        if self.packed.is_some() || !self.device.is_cpu() {
+        if self.packed.is_some() {
             return Ok(self);
+        }
+        if !self.device.is_cpu() {
+            return self.on_gpu(precision);
         }
         if precision == Precision::Bf16 {
             self.identity()?; // while the weights are whole
@@ -157,6 +160,19 @@ impl Backbone {
         }
         for name in self.encoder.pack_positional(layout)? {
             self.weights.remove(&name);
+        }
+        self.packed = Some(precision);
+        Ok(self)
+    }
+
+    /// On a GPU, in bf16, the matrices are kept in it, and only so.
+    fn on_gpu(mut self, precision: Precision) -> Result<Self> {
+        if precision == Precision::Bf16 {
+            self.identity()?; // while the weights are whole
+            for (name, weight) in self.encoder.cast(DType::BF16)? {
+                self.weights.set(&name, weight);
+            }
+            self.extractor.cast(DType::BF16)?;
         }
         self.packed = Some(precision);
         Ok(self)
@@ -175,11 +191,18 @@ impl Backbone {
         }
     }
 
-    /// A mask in the form that this backbone reads fastest: ask once it is [`packed`](Self::packed).
+    /// A mask in the form that this backbone reads fastest: ask once it is [`packed`](Self::packed). A GPU without
+    /// room for it gets it anew with each batch.
     pub fn gate(&self, bits: &BitMask) -> Gate {
-        match self.device.is_cpu() {
-            true => Gate::Panels(Arc::new(PanelMask::new(Layout::of(self.precision()), bits))),
-            false => Gate::Packed(Arc::new(bits.clone())),
+        if self.device.is_cpu() {
+            return Gate::Panels(Arc::new(PanelMask::new(Layout::of(self.precision()), bits)));
+        }
+        match DeviceMask::new(bits, &self.device) {
+            Ok(mask) => Gate::Device(Arc::new(mask)),
+            Err(error) => {
+                tracing::warn!(%error, "no room on the GPU for a mask: it stays in the CPU's memory");
+                Gate::Packed(Arc::new(bits.clone()))
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{
     gate::{Gates, Segment},
     linear::{GatedLinear, Param},
 };
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// Where the forward pass stands: what every layer needs besides its input.
 pub(crate) struct Pass<'a> {
@@ -42,8 +42,9 @@ impl Norm {
         })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor, gates: &Gates) -> Result<Tensor> {
-        ops::layer_norm(x, self.weight.get(gates), self.bias.get(gates), self.eps)
+    /// `x` normalised, in type `to`: that of the products that read it, or f32 where it is added to.
+    pub(crate) fn forward(&self, x: &Tensor, gates: &Gates, to: DType) -> Result<Tensor> {
+        ops::layer_norm(x, self.weight.get(gates), self.bias.get(gates), self.eps, to)
     }
 }
 
@@ -88,30 +89,34 @@ impl Block {
         self.qkv.iter_mut().chain([&mut self.out, &mut self.up, &mut self.down])
     }
 
-    /// (B, T, D) to (B, T, D).
+    /// (B, T, D) to (B, T, D), f32 at both ends: what is added to stays whole.
     pub(crate) fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         if self.pre_norm {
-            let x = (x + self.attend(&self.norm.forward(x, pass.gates())?, pass)?)?;
-            let fed = self.feed(&self.final_norm.forward(&x, pass.gates())?, pass)?;
+            let half = self.up.dtype();
+            let x = (x + self.attend(&self.norm.forward(x, pass.gates(), half)?, pass)?)?;
+            let fed = self.feed(&self.final_norm.forward(&x, pass.gates(), half)?, pass)?;
             Ok((x + fed)?)
         } else {
-            let x = self.norm.forward(&(x + self.attend(x, pass)?)?, pass.gates())?;
+            let x = self.norm.forward(&(x + self.attend(x, pass)?)?, pass.gates(), DType::F32)?;
             let fed = self.feed(&x, pass)?;
-            self.final_norm.forward(&(x + fed)?, pass.gates())
+            self.final_norm.forward(&(x + fed)?, pass.gates(), DType::F32)
         }
     }
 
     fn attend(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let [q, k, v] = &self.qkv;
+        let x = &x.to_dtype(q.dtype())?;
         let (q, k, v) =
             (q.forward(x, pass.segments)?, k.forward(x, pass.segments)?, v.forward(x, pass.segments)?);
         let seen = ops::attention([&q, &k, &v], self.heads, pass.lengths, pass.noise)?;
-        pass.noise.dropout(self.out.forward(&seen, pass.segments)?, Site::AttentionOut)
+        let out = self.out.forward(&seen, pass.segments)?.to_dtype(DType::F32)?;
+        pass.noise.dropout(out, Site::AttentionOut)
     }
 
     fn feed(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let inner = self.up.forward_gelu(x, pass.segments)?;
         let inner = pass.noise.dropout(inner, Site::Activation)?;
-        pass.noise.dropout(self.down.forward(&inner, pass.segments)?, Site::FeedForwardOut)
+        let out = self.down.forward(&inner, pass.segments)?.to_dtype(DType::F32)?;
+        pass.noise.dropout(out, Site::FeedForwardOut)
     }
 }

@@ -62,7 +62,7 @@ impl Encoder {
         }
         each(&x);
         if self.pre_norm {
-            x = self.norm.forward(&x, pass.gates())?;
+            x = self.norm.forward(&x, pass.gates(), DType::F32)?;
         }
         Ok(x)
     }
@@ -72,6 +72,24 @@ impl Encoder {
         self.blocks.iter_mut().flat_map(Block::linears_mut).chain([&mut self.projection])
     }
 
+    /// Keeps every matrix that is a tensor in another type, for serving on a GPU; gives them by name.
+    pub(crate) fn cast(&mut self, dtype: DType) -> Result<Vec<(String, Tensor)>> {
+        let mut all = Vec::new();
+        for linear in self.linears_mut() {
+            if let Some(weight) = linear.cast(dtype)? {
+                all.push((linear.name().to_owned(), weight));
+            }
+        }
+        for conv in &mut self.positional {
+            if let PositionalWeight::Tensor(param) = &mut conv.weight {
+                let weight = param.get(&Gates::default()).to_dtype(dtype)?;
+                *param = Param::new(param.name(), weight.clone());
+                all.push((param.name().to_owned(), weight));
+            }
+        }
+        Ok(all)
+    }
+
     /// Packs the positional convolutions for the kernels, and names the weights so replaced.
     pub(crate) fn pack_positional(&mut self, layout: Layout) -> Result<Vec<String>> {
         self.positional.iter_mut().map(|p| p.pack(layout)).collect()
@@ -79,10 +97,10 @@ impl Encoder {
 
     fn embed(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = match &self.projection_norm {
-            Some(norm) => norm.forward(features, pass.gates())?,
+            Some(norm) => norm.forward(features, pass.gates(), self.projection.dtype())?,
             None => features.clone(),
         };
-        let x = self.projection.forward(&x, pass.segments)?;
+        let x = self.projection.forward(&x, pass.segments)?.to_dtype(DType::F32)?;
         let x = pass.noise.dropout(x, Site::Input)?;
         let x = pass.noise.spec_augment(x, pass.lengths)?;
         let x = ops::zero_beyond(&x, pass.lengths)?;
@@ -94,7 +112,7 @@ impl Encoder {
         })?;
         let mut x = (x + position)?;
         if !self.pre_norm {
-            x = self.norm.forward(&x, pass.gates())?;
+            x = self.norm.forward(&x, pass.gates(), DType::F32)?;
         }
         pass.noise.dropout(x, Site::Embedding)
     }
@@ -184,7 +202,7 @@ impl Positional {
             return Ok(x);
         }
         ops::gelu(&match &self.norm {
-            Some([weight, bias]) => ops::layer_norm(&x, weight, bias, 1e-5)?,
+            Some([weight, bias]) => ops::layer_norm(&x, weight, bias, 1e-5, DType::F32)?,
             None => x,
         })
     }

@@ -9,7 +9,7 @@ use crate::{
     Result,
     kernels::{After, Conv, Norm, PackedWeight, Tier, tensor},
 };
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 const EPS: f64 = 1e-5;
 
@@ -63,6 +63,16 @@ impl Extractor {
             return Ok(Self::Packed(blocks, config.extractor_norm));
         }
         Ok(Self::Tensors(blocks, config.extractor_norm))
+    }
+
+    /// Keeps the weights that are tensors in another type, for serving on a GPU.
+    pub(crate) fn cast(&mut self, dtype: DType) -> Result<()> {
+        if let Self::Tensors(blocks, _) = self {
+            for block in blocks {
+                block.weight = block.weight.to_dtype(dtype)?;
+            }
+        }
+        Ok(())
     }
 
     /// (B, S) to (B, T, C).
@@ -120,11 +130,12 @@ impl Packed {
 impl Tensors {
     fn forward(&self, x: &Tensor, over: ExtractorNorm) -> Result<Tensor> {
         let x = ops::conv(x, &self.weight, self.bias.as_ref(), self.kernel, self.stride)?;
-        let x = match (&self.norm, over) {
-            (None, _) => x,
-            (Some([weight, bias]), ExtractorNorm::Layer) => ops::layer_norm(&x, weight, bias, EPS)?,
-            (Some([weight, bias]), ExtractorNorm::Group) => ops::channel_norm(&x, weight, bias, EPS)?,
-        };
-        ops::gelu(&x)
+        match (&self.norm, over) {
+            (None, _) => ops::gelu(&x),
+            (Some([weight, bias]), ExtractorNorm::Layer) => ops::layer_norm_gelu(&x, weight, bias, EPS),
+            (Some([weight, bias]), ExtractorNorm::Group) => {
+                ops::gelu(&ops::channel_norm(&x, weight, bias, EPS)?)
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Backbone;
 use crate::{Error, Result};
+use candle_core::DType;
 
 impl Backbone {
     /// The hash of every maskable weight, on f32 values: what [`s3router_masks::Backbone::bind`] holds a
@@ -30,7 +31,7 @@ impl Backbone {
         }
     }
 
-    /// A frozen parameter as f32 values in row-major order, wherever it lives; of a weight packed in bf16,
+    /// A frozen parameter as f32 values in row-major order, wherever it lives; of a weight kept in bf16,
     /// the rounded values.
     ///
     /// # Errors
@@ -42,7 +43,7 @@ impl Backbone {
         let weight = self.weight(name).ok_or_else(|| {
             Error::Model(format!("the backbone has no parameter `{name}`: is it of another size?"))
         })?;
-        Ok(weight.flatten_all()?.to_vec1()?)
+        Ok(weight.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
     }
 
     fn hashes<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<s3router_masks::Backbone> {

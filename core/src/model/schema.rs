@@ -158,6 +158,11 @@ impl Weights {
         Ok(Param::new(name, self.tensor(name)?))
     }
 
+    /// Puts a tensor in the place of another.
+    pub(crate) fn set(&mut self, name: &str, tensor: Tensor) {
+        self.tensors.insert(name.into(), tensor);
+    }
+
     pub(crate) fn remove(&mut self, name: &str) {
         self.tensors.remove(name);
     }

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use s3router_core::{
     Engine, Precision, Utterance,
     audio::RATE_HZ,
+    device::DeviceChoice,
     model::{Backbone, Config},
     packs::{LoadedPack, Packs},
 };
@@ -43,6 +44,9 @@ pub struct BenchArgs {
     /// Arithmetic of the heavy products: auto is bf16 where this machine has it
     #[arg(long, default_value_t = Precision::F32, value_name = "auto|f32|bf16")]
     pub precision: Precision,
+    /// Where it computes
+    #[arg(long, default_value_t = DeviceChoice::Cpu, value_name = "auto|cpu|cuda:N")]
+    pub device: DeviceChoice,
     /// Threads; all cores when not given
     #[arg(long)]
     pub threads: Option<usize>,
@@ -103,7 +107,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
 
 fn measure(args: &BenchArgs) -> Result<Report> {
     let start = Instant::now();
-    let engine = Engine::new(load(&args.backbone, args.precision)?);
+    let engine = Engine::new(load(&args.backbone, args.device, args.precision)?);
     engine.backbone().identity()?;
     let load_ms = ms(start);
 
@@ -165,8 +169,8 @@ fn measure(args: &BenchArgs) -> Result<Report> {
     })
 }
 
-fn load(backbone: &str, precision: Precision) -> Result<Backbone> {
-    let device = candle_core::Device::Cpu;
+fn load(backbone: &str, device: DeviceChoice, precision: Precision) -> Result<Backbone> {
+    let device = device.open()?;
     let config = match backbone.strip_prefix("random:") {
         Some("xlsr-300m") => Config::xlsr_300m(),
         Some("xlsr-1b") => Config::xlsr_1b(),
@@ -290,6 +294,7 @@ mod tests {
             languages: 2,
             open: true,
             precision: Precision::F32,
+            device: DeviceChoice::Cpu,
             threads: None,
             rounds: 2,
             json: true,

@@ -1,18 +1,21 @@
 //! The heavy operations, each behind one function: the kernels where they serve (CPU, f32, no
 //! gradient), else candle's operations, which define what the kernels must equal.
 //!
-//! Everything is time-major, (B, T, C), in f32. A convolution is a matrix product over overlapping
+//! Everything is time-major, (B, T, C), in f32; on a GPU with halved weights, what stands between two of its products
+//! is in half precision. A convolution is a matrix product over overlapping
 //! rows: with time-major data the receptive field of a frame lies contiguous in memory.
 
 mod norm;
 mod product;
 mod unfold;
 
-pub use norm::{channel_norm, layer_norm};
+pub use norm::{channel_norm, layer_norm, layer_norm_gelu};
 pub use product::product;
 pub use unfold::unfold;
 
 use super::noise::{Noise, Site};
+#[cfg(feature = "cuda")]
+use crate::kernels::{Activation, cuda};
 use crate::{Result, kernels::tensor};
 use candle_core::{D, Tensor};
 
@@ -21,6 +24,10 @@ use candle_core::{D, Tensor};
 /// # Errors
 /// Shapes that do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(&[x, weight, bias]) {
+        return Ok(cuda::linear(x, weight, bias, Activation::None, &[(0..x.dim(0)?, None)])?);
+    }
     Ok(product(x, weight)?.broadcast_add(bias)?)
 }
 
@@ -47,11 +54,11 @@ pub fn conv(
     kernel: usize,
     stride: usize,
 ) -> Result<Tensor> {
-    let y = product(&unfold(x, kernel, stride)?, weight)?;
-    Ok(match bias {
-        Some(bias) => y.broadcast_add(bias)?,
-        None => y,
-    })
+    let x = unfold(x, kernel, stride)?;
+    match bias {
+        Some(bias) => linear(&x, weight, bias),
+        None => product(&x, weight),
+    }
 }
 
 /// Grouped convolution that keeps the number of frames: `x` (B, T, D), `weight` (D, D / groups, kernel) as
@@ -63,7 +70,7 @@ pub fn conv(
 pub fn positional_conv(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: usize) -> Result<Tensor> {
     let (out, inner, kernel) = weight.dims3()?;
     let left = kernel / 2;
-    let x = x.pad_with_zeros(1, left, kernel - 1 - left)?;
+    let x = x.to_dtype(weight.dtype())?.pad_with_zeros(1, left, kernel - 1 - left)?;
     let taps_first = weight.transpose(1, 2)?.contiguous()?.reshape((out, kernel * inner))?;
     let parts = (0..groups)
         .map(|g| {
@@ -71,7 +78,7 @@ pub fn positional_conv(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: usize
             product(&unfold(&x, kernel, 1)?, &taps_first.narrow(0, g * (out / groups), out / groups)?)
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(Tensor::cat(&parts, 2)?.broadcast_add(bias)?)
+    Ok(Tensor::cat(&parts, 2)?.to_dtype(bias.dtype())?.broadcast_add(bias)?)
 }
 
 /// Multi-head attention core: softmax(q kᵀ / sqrt(D / heads)) v, each (B, T, D); keys at and beyond a
@@ -91,6 +98,12 @@ pub fn attention(
     let (b, t, d) = q.dims3()?;
     let split = |x: &Tensor| x.reshape((b, t, heads, d / heads))?.transpose(1, 2)?.contiguous();
     let scale = ((d / heads) as f64).powf(-0.5);
+    #[cfg(feature = "cuda")]
+    if noise.silent() && cuda::serves(&[q, k, v]) {
+        let scores = cuda::scores(&split(q)?, &split(k)?)?;
+        let probabilities = cuda::softmax(&scores, lengths, scale, v.dtype())?;
+        return Ok(probabilities.matmul(&split(v)?)?.transpose(1, 2)?.reshape((b, t, d))?);
+    }
     let mut scores = (split(q)? * scale)?.matmul(&split(k)?.t()?)?;
     if lengths.iter().any(|n| *n < t) {
         // Finite, so that a row without a single frame stays finite too.

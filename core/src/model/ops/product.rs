@@ -12,7 +12,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, backend::Backend
 /// Shapes that do not fit.
 pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (b, t, inner) = x.dims3()?;
-    let rows = x.reshape((b * t, inner))?;
+    let rows = x.to_dtype(weight.dtype())?.reshape((b * t, inner))?;
     let y = if x.device().is_cpu() && x.track_op() && !weight.track_op() {
         rows.apply_op2(weight, Product)?
     } else {

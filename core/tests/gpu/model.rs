@@ -1,0 +1,64 @@
+use crate::{distance, gpu, mask, random};
+use candle_core::{Device, Tensor};
+use s3router_core::{
+    gate::{Gates, Segment},
+    model::{Backbone, Config, ExtractorNorm},
+    precision::Precision,
+};
+use std::sync::Arc;
+
+/// The final hidden states of a batch of unequal rows in two languages and an open one.
+fn hidden(backbone: &Backbone) -> Tensor {
+    let waves: Vec<Vec<f32>> =
+        [5000, 3000, 4100].iter().zip(1..).map(|(n, seed)| random(&[*n], seed).to_vec1().unwrap()).collect();
+    let gates = |seed: usize| {
+        let weights = backbone.maskable().into_iter();
+        let gates = weights.map(|(name, (n, k))| (name, backbone.gate(&mask(n, k, seed)))).collect();
+        Arc::new(Gates::new(gates))
+    };
+    let segments = [
+        Segment { rows: 0..1, gates: gates(1) },
+        Segment { rows: 1..2, gates: gates(2) },
+        Segment { rows: 2..3, gates: Arc::new(Gates::open()) },
+    ];
+    let batch = backbone.prepare(&waves.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+    let features = backbone.extract(&batch).unwrap();
+    let x = backbone.encode(&features, &segments, None).unwrap().to_device(&Device::Cpu).unwrap();
+    // Frames past a row's end mean nothing.
+    let rows = features.lengths.iter().enumerate().map(|(b, n)| x.get(b).unwrap().narrow(0, 0, *n).unwrap());
+    Tensor::cat(&rows.collect::<Vec<_>>(), 0).unwrap()
+}
+
+/// A GPU behind which candle's own kernels are empty (a stand-in compiled them) cannot run a model.
+fn whole() -> bool {
+    let whole = std::env::var("S3ROUTER_CANDLE_PTX").map_or(true, |v| v != "empty");
+    if !whole {
+        println!("not run: candle's kernels are not compiled");
+    }
+    whole
+}
+
+#[test]
+fn the_model_on_a_gpu_is_the_model_on_the_cpu() {
+    let Some(gpu) = gpu().filter(|_| whole()) else { return };
+    let post = Config { pre_norm: false, extractor_norm: ExtractorNorm::Group, ..Config::tiny() };
+    for config in [Config::tiny(), post] {
+        let [cpu, gpu] = [&Device::Cpu, &gpu].map(|d| Backbone::random(config.clone(), 3, d).unwrap());
+        let expected = hidden(&cpu);
+        let distance = distance(&hidden(&gpu), &expected);
+        assert!(distance < 2e-5, "f32: {distance}");
+    }
+}
+
+#[test]
+fn half_precision_stays_near_and_is_bound_to_the_same_packs() {
+    let Some(gpu) = gpu().filter(|_| whole()) else { return };
+    let cpu = Backbone::random(Config::tiny(), 3, &Device::Cpu).unwrap();
+    let expected = hidden(&cpu);
+    let names: Vec<String> = cpu.maskable().into_iter().map(|(name, _)| name).collect();
+    let halved = Backbone::random_packed(Config::tiny(), 3, &gpu, Precision::Bf16).unwrap();
+    let distance = distance(&hidden(&halved), &expected);
+    assert!(distance < 4e-2 && distance > 0.0, "{distance}");
+    let identity = |b: &Backbone| b.fingerprint(names.iter().map(String::as_str)).unwrap();
+    assert_eq!(identity(&halved), identity(&cpu), "rounding must not change which backbone this is");
+}
