@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# deploy/cuda/check.sh: all of the CUDA configuration that a machine without a GPU can check.
+#
+#   1. the committed PTX is what nvcc makes of the sources, and ptxas takes it for every GPU from sm_75 (sm_80) to sm_120
+#   2. that PTX, instruction by instruction: results, bounds, races, mutants (tests/emulator)
+#   3. `--features cuda` of every crate: lints, links, and the program starts here, says what it lacks, serves by the CPU
+#   4. candle's CUDA backend and our kernels behind an emulated driver: the same numbers and the same text as the CPU
+#
+# Without PyPI (no nvcc) 1 is left out, and of 4 what needs candle's own kernels; both are said. Needs cc, python3, readelf.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+step() { printf '== %s\n' "$1"; }
+
+if [ -n "${STANDIN_NVCC:-}" ] || toolkit=$(deploy/cuda/toolkit.sh); then
+  export STANDIN_NVCC=${STANDIN_NVCC:-$toolkit/bin/nvcc} S3ROUTER_CANDLE_PTX=real
+  step "PTX"
+  deploy/cuda/ptx.sh --check
+else
+  echo "NOT CHECKED: the PTX, and the whole model on the emulated GPU: no nvcc from PyPI" >&2
+  export S3ROUTER_CANDLE_PTX=empty
+fi
+
+step "kernels, emulated"
+cargo test --release --quiet -p s3router-emulator
+
+step "--features cuda: lint and link"
+. deploy/cuda/env.sh
+# clippy-driver in rustc's place lints and compiles in one go: `cargo clippy` would compile everything a second time.
+export RUSTC_WORKSPACE_WRAPPER=$(command -v clippy-driver) CLIPPY_ARGS="-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__"
+cuda=(--features s3router-core/cuda,s3router-server/cuda,s3router-train/cuda)
+cargo build --quiet -p s3router-core -p s3router-server -p s3router-train -p s3router-emulator --lib --bins "${cuda[@]}"
+bin=$CARGO_TARGET_DIR/debug
+for program in s3router s3router-train; do
+  if readelf -d "$bin/$program" | grep -E 'NEEDED.*(cuda|cublas|curand|nvrtc)'; then
+    echo "$program needs these libraries to start" >&2
+    exit 1
+  fi
+done
+
+step "the program without a GPU"
+unset S3ROUTER_DEVICE LD_LIBRARY_PATH
+clip=core/demo/clips/tr.wav
+said=$("$bin/s3router" transcribe "$clip" --lang tr 2> "$bin/said.log")
+cat "$bin/said.log"
+grep -q 'no usable GPU' "$bin/said.log" || { echo "--device auto does not say why it took the CPU" >&2; exit 1; }
+if "$bin/s3router" transcribe "$clip" --lang tr --device cuda:0 2> "$bin/said.log"; then exit 1; fi
+cat "$bin/said.log"
+grep -q 'try --device cpu' "$bin/said.log"
+
+step "an emulated GPU behind the driver's functions"
+driver=$CARGO_TARGET_DIR/emulated-driver
+mkdir -p "$driver"
+for name in libcuda.so.1 libcublas.so.13 libcurand.so.10; do ln -sf "$bin/libs3router_emulator.so" "$driver/$name"; done
+export LD_LIBRARY_PATH=$driver S3ROUTER_GPU=required
+cargo test --quiet -p s3router-core --test gpu "${cuda[@]}"
+if [ "$S3ROUTER_CANDLE_PTX" = real ]; then
+  emulated=$("$bin/s3router" transcribe "$clip" --lang tr --device cuda:0)
+  [ "$emulated" = "$said" ] || { printf 'CPU: %s\nemulated GPU: %s\n' "$said" "$emulated" >&2; exit 1; }
+  echo "the demo on the emulated GPU says what the CPU says: $emulated"
+fi
+echo "CUDA configuration: checked. No real GPU was involved."
