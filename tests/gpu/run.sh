@@ -11,17 +11,16 @@ gpu=$(nvidia-smi --query-gpu=name,driver_version,compute_cap,memory.total --form
   echo "nvidia-smi finds no GPU here; deploy/cuda/check.sh is what can be checked without one" >&2
   exit 1
 }
-cuda=(--features s3router-core/cuda,s3router-server/cuda,s3router-train/cuda)
 export S3ROUTER_GPU=required
 report() { printf '%s\n' "$@" | tee -a "$out"; }
 
 : > "$out"
 report "# s3router on a GPU" "" "- $gpu" "- $(nvcc --version | tail -n 2 | head -n 1)" "- commit $(git rev-parse --short HEAD)" ""
 
-cargo test --release -p s3router-core --test gpu "${cuda[@]}"
+cargo test --release -p s3router-core --test gpu --features cuda
 report "- kernels and model equal the CPU's: yes"
 
-cargo build --release -p s3router-server "${cuda[@]}"
+cargo build --release -p s3router-server --features cuda
 same=0 clips=0
 for clip in core/demo/clips/*.wav; do
   language=$(basename "$clip" .wav)
@@ -37,6 +36,6 @@ for batch in "1 1 1" "10 1 1" "10 32 1" "10 32 8"; do
   report "$ s3router ${command[*]}" "$(target/release/s3router "${command[@]}")"
 done
 report '```' ""
-cargo run --release -q -p s3router-core --example roofline --features s3router-core/cuda -- --measure | tee -a "$out"
+cargo run --release -q -p s3router-core --example roofline --features cuda -- --measure | tee -a "$out"
 echo "written to $out"
 [ "$same" = "$clips" ]

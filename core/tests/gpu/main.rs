@@ -2,6 +2,7 @@
 //! (`tests/gpu/run.sh`), or the emulated one behind the same driver functions (`deploy/cuda/check.sh`).
 
 #![cfg(feature = "cuda")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 mod kernels;
 mod model;
