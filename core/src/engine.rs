@@ -27,6 +27,39 @@ pub struct Utterance {
     pub samples: Arc<[f32]>,
     /// The lease: this very generation reads the utterance, whatever is hot-swapped meanwhile.
     pub pack: Arc<LoadedPack>,
+    /// What the engine makes of it.
+    pub wants: Wants,
+}
+
+/// What the engine makes of an utterance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wants {
+    /// Text by the best path.
+    #[default]
+    Transcript,
+    /// Logits, for a caller who reads them himself; a classifier answers its label all the same.
+    Emissions,
+}
+
+impl Utterance {
+    /// An utterance to be transcribed.
+    pub fn new(samples: impl Into<Arc<[f32]>>, pack: &Arc<LoadedPack>) -> Self {
+        Self { samples: samples.into(), pack: Arc::clone(pack), wants: Wants::Transcript }
+    }
+
+    /// An utterance whose logits are wanted.
+    pub fn for_emissions(samples: impl Into<Arc<[f32]>>, pack: &Arc<LoadedPack>) -> Self {
+        Self { wants: Wants::Emissions, ..Self::new(samples, pack) }
+    }
+}
+
+/// The logits of an utterance.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Emissions {
+    /// `(T, V)`, row-major; V is the size of the pack's vocabulary.
+    pub logits: Vec<f32>,
+    /// Seconds from frame to frame.
+    pub frame_seconds: f64,
 }
 
 /// What was said.
@@ -38,6 +71,8 @@ pub struct Transcript {
     pub words: Vec<Word>,
     /// Duration of the audio, seconds.
     pub seconds: f64,
+    /// With [`Wants::Emissions`], in the place of text and words.
+    pub emissions: Option<Emissions>,
 }
 
 /// One resident backbone; `&self` everywhere, so threads may share it.
@@ -141,16 +176,25 @@ impl Engine {
     /// Logits `(T, V)` → transcript, by the kind of the pack.
     fn read(&self, utterance: &Utterance, logits: &Tensor) -> Result<Transcript> {
         let seconds = utterance.samples.len() as f64 / f64::from(RATE_HZ);
-        let vocab = &utterance.pack.vocab;
-        let words = match utterance.pack.meta.kind {
-            Kind::Ctc => {
-                let symbols = decode::greedy(&logits.flatten_all()?.to_vec1::<f32>()?, vocab)?;
-                let frame_seconds = self.backbone.config().hop() as f64 / f64::from(RATE_HZ);
-                decode::words(&symbols, vocab, frame_seconds)
-            }
-            Kind::Classifier => label(logits, utterance, seconds)?,
-        };
-        Ok(Transcript { text: decode::text(&words, vocab), words, seconds })
+        let frame_seconds = self.backbone.config().hop() as f64 / f64::from(RATE_HZ);
+        let pack = &utterance.pack;
+        if pack.meta.kind == Kind::Classifier {
+            let words = label(logits, utterance, seconds)?;
+            return Ok(Transcript {
+                text: decode::text(&words, &pack.vocab),
+                words,
+                seconds,
+                emissions: None,
+            });
+        }
+        let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+        if utterance.wants == Wants::Emissions {
+            let emissions = Some(Emissions { logits, frame_seconds });
+            return Ok(Transcript { text: String::new(), words: Vec::new(), seconds, emissions });
+        }
+        let mut words = decode::words(&decode::greedy(&logits, &pack.vocab)?, &pack.vocab, frame_seconds);
+        pack.calibrate(&mut words);
+        Ok(Transcript { text: decode::text(&words, &pack.vocab), words, seconds, emissions: None })
     }
 }
 

@@ -15,12 +15,14 @@ pub mod device;
 pub mod engine;
 pub mod error;
 pub mod gate;
+pub mod identify;
 pub mod kernels;
 pub mod learn;
 pub mod linear;
 pub mod model;
 pub mod packs;
 pub mod precision;
+pub mod reading;
 pub mod window;
 
 pub use engine::{Engine, Utterance};

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    decode::Vocab,
+    decode::{Lm, Vocab, confidence::Calibration},
     gate::Gates,
     model::{Backbone, Head, OwnHead},
 };
@@ -31,6 +31,10 @@ pub struct LoadedPack {
     pub proved: bool,
     /// The masks as the model sees them.
     pub gates: Arc<Gates>,
+    /// What makes a word's confidence the probability that it is right, from `training.calibration`.
+    pub calibration: Option<Calibration>,
+    /// N-grams of the language's words, where a file lies beside the pack.
+    pub lm: Option<Arc<Lm>>,
     head: Head,
 }
 
@@ -62,6 +66,8 @@ impl LoadedPack {
                 Tensor::from_vec(head.bias, symbols, backbone.device())?,
             ),
             bytes: bytes as u64,
+            calibration: Calibration::from_training(&meta.training)?,
+            lm: None,
             meta,
             generation,
             sha256,
@@ -78,6 +84,8 @@ impl LoadedPack {
         Ok(Some(Self {
             vocab: Vocab::new(head.vocab.clone(), head.word_separator.as_deref())?,
             gates: Arc::new(Gates::open()),
+            calibration: None,
+            lm: None,
             head: Head::new(head.weight.clone(), head.bias.clone()),
             bytes: 4 * (head.weight.elem_count() + head.bias.elem_count()) as u64,
             meta: Meta {
@@ -96,6 +104,12 @@ impl LoadedPack {
             sha256: head_sha256(head)?,
             proved: true,
         }))
+    }
+
+    /// The same pack with n-grams for its beam search.
+    #[must_use]
+    pub fn with_lm(self, lm: Option<Arc<Lm>>) -> Self {
+        Self { lm, ..self }
     }
 
     /// Hidden `(T, D)` → logits `(T, V)`.

@@ -29,10 +29,14 @@ pub struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub channels: Option<Vec<Channel>>,
-    /// `alternatives=1`: the readings found, best first.
+    /// `alternatives`: the readings found, best first.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub alternatives: Option<Vec<Alternative>>,
+    /// `lang=auto`: the likeliest languages, best first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub languages: Option<Vec<LanguageScore>>,
     /// Where the time went.
     pub timing: Timing,
 }
@@ -57,7 +61,7 @@ pub struct Word {
     pub start: f64,
     /// Seconds from the start of the audio.
     pub end: f64,
-    /// Mean posterior of its symbols, 0 to 1; not calibrated.
+    /// 0 to 1: the probability that it is right where the pack is calibrated, else the mean posterior of its symbols.
     pub confidence: f32,
     /// `channels=split`: the channel it was heard on, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +104,84 @@ pub struct Alternative {
     pub text: String,
     /// Mean confidence of its words, 0 to 1; 0 for an empty text.
     pub confidence: f32,
+    /// What the beam ranked it by: ln p(text | audio), and what n-grams and key terms added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub score: Option<f64>,
+}
+
+/// How likely a language is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LanguageScore {
+    /// Canonical id.
+    #[schema(example = "tr")]
+    pub lang: String,
+    /// Share among the candidates, 0 to 1: ranks them, and is no calibrated probability.
+    pub score: f32,
+    /// The pack that was listened with.
+    pub pack: PackRef,
+}
+
+/// Which language is spoken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Identification {
+    /// Best first.
+    pub languages: Vec<LanguageScore>,
+    /// Audio, seconds.
+    pub duration: f64,
+    /// Audio that was listened to, seconds.
+    pub listened: f64,
+    /// Equals the `x-request-id` header.
+    pub request_id: String,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// A known text laid over its audio.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Alignment {
+    /// Canonical id of the language that was applied.
+    pub lang: String,
+    /// Audio, seconds.
+    pub duration: f64,
+    /// Mean ln probability of a frame on the text's path: near 0 where text and audio agree.
+    pub score: f64,
+    /// Each word with its characters.
+    pub words: Vec<AlignedWord>,
+    /// Equals the `x-request-id` header.
+    pub request_id: String,
+    /// The pack that made this answer.
+    pub pack: PackRef,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// A word of a known text, or a character in scripts without spaces.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AlignedWord {
+    /// As the vocabulary writes it.
+    pub word: String,
+    /// Seconds from the start of the audio.
+    pub start: f64,
+    /// Seconds from the start of the audio.
+    pub end: f64,
+    /// How sure it is that this was said there, 0 to 1.
+    pub confidence: f32,
+    /// Its characters.
+    pub characters: Vec<AlignedCharacter>,
+}
+
+/// A character of a known text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AlignedCharacter {
+    /// As the vocabulary writes it.
+    pub character: String,
+    /// Seconds from the start of the audio.
+    pub start: f64,
+    /// Seconds from the start of the audio.
+    pub end: f64,
+    /// Mean posterior of its frames, 0 to 1.
+    pub confidence: f32,
 }
 
 /// Where the time of one request went, milliseconds; also in the `Server-Timing` header.
@@ -111,7 +193,7 @@ pub struct Timing {
     pub decode_ms: f64,
     /// Waiting for the engine.
     pub queue_ms: f64,
-    /// The batch that held this request, in the engine.
+    /// The batch that held this request, in the engine, and the search for the text where the beam was asked for.
     pub infer_ms: f64,
     /// From the head of the request to the answer being made.
     pub total_ms: f64,
@@ -174,10 +256,23 @@ pub struct Pack {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub bytes: Option<u64>,
+    /// The n-grams beside it, for the beam.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub lm: Option<LanguageModel>,
     /// What the pack says of its training: data, hours, measured CER.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = Object)]
     pub training: Option<serde_json::Value>,
+}
+
+/// An n-gram model beside a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LanguageModel {
+    /// Words of its longest n-grams.
+    pub order: usize,
+    /// Words it lists.
+    pub words: usize,
 }
 
 /// Whether a pack answers requests.

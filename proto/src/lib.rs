@@ -4,11 +4,13 @@
 //! on this crate alone.
 
 pub mod error;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod http;
 pub mod openai;
 
 pub use error::{ErrorBody, ErrorDetail, ErrorKind};
 pub use http::{
-    Alternative, Answer, Channel, Pack, PackInstalled, PackList, PackRef, PackState, Probe, Reloaded,
-    Segment, Timing, Word,
+    AlignedCharacter, AlignedWord, Alignment, Alternative, Answer, Channel, Identification, LanguageModel,
+    LanguageScore, Pack, PackInstalled, PackList, PackRef, PackState, Probe, Reloaded, Segment, Timing, Word,
 };

@@ -164,7 +164,7 @@ fn own_engine(app: Arc<App>, loaded: anyhow::Result<Loaded>, queue: Queue) {
 fn warm_up(transcribe: &Transcribe, packs: &Packs) -> anyhow::Result<()> {
     let pack = packs.iter().next().context("no pack could be loaded: --packs names a folder of packs")?;
     let tone = (0..RATE_HZ).map(|i| 0.1 * (i as f32 * 0.17).sin()).collect::<Vec<f32>>();
-    let utterance = Utterance { samples: tone.into(), pack: Arc::clone(pack) };
+    let utterance = Utterance::new(tone, pack);
     for result in guarded(|| Ok(transcribe(&[utterance])))? {
         result.with_context(|| format!("the warm-up transcription in {} failed", pack.meta.language))?;
     }

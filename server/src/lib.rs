@@ -23,6 +23,7 @@ pub mod router;
 pub mod routes;
 pub mod schedule;
 pub mod telemetry;
+pub mod tongue;
 pub mod transcription;
 
 pub use app::{App, Loaded};

@@ -41,6 +41,11 @@ impl Lifecycle {
         self.phase.borrow().clone()
     }
 
+    /// Every change of it.
+    pub fn watch(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
     /// Takes up a request.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use crate::{
     app::App,
     error::ApiError,
     middleware::{auth, request},
-    routes::{health, metrics, openai, packs, page, transcribe},
+    routes::{align, health, identify, metrics, openai, packs, page, transcribe},
     telemetry,
 };
 use axum::{Router, http::Uri, middleware, response::Response, routing::get};
@@ -50,6 +50,8 @@ fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
     // Probes, metrics and the page itself need no key; whatever costs or tells does.
     let guarded = OpenApiRouter::new()
         .routes(routes!(transcribe::transcribe))
+        .routes(routes!(identify::identify))
+        .routes(routes!(align::align))
         .routes(routes!(openai::create_transcription))
         .routes(routes!(openai::list_models))
         .routes(routes!(packs::list_packs))

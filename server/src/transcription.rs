@@ -3,9 +3,11 @@
 use crate::{
     app::App,
     error::{ApiError, Result},
+    intake::decoding::Decoding,
     middleware::request::Trace,
     render::Heard,
     schedule::job::{Done, Permit},
+    tongue::{Identified, Tongue, identify, pack_ref},
 };
 use axum::body::Bytes;
 use futures_util::future::try_join_all;
@@ -13,8 +15,9 @@ use s3router_core::{
     Utterance,
     audio::{self, Channels, RawFormat},
     packs::LoadedPack,
+    reading::{Candidate, Reading},
 };
-use s3router_proto::{ErrorKind, PackRef, Timing};
+use s3router_proto::{ErrorKind, Timing};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -25,8 +28,10 @@ use std::{
 pub struct Wish {
     /// The bytes as they came.
     pub audio: Bytes,
-    /// The lease on the language's pack.
-    pub pack: Arc<LoadedPack>,
+    /// The lease on the language's pack, or on those it may be.
+    pub tongue: Tongue,
+    /// How logits become text.
+    pub decoding: Decoding,
     /// How headerless bytes are to be read.
     pub raw: Option<RawFormat>,
     /// What becomes of channels.
@@ -42,76 +47,145 @@ pub struct Wish {
 pub async fn transcribe(app: &App, trace: &Trace, wish: Wish) -> Result<Heard> {
     let upload = trace.begun().elapsed();
     let permit = app.scheduler.admit()?;
+    within(app, trace, wish.deadline, work(app, trace, wish, permit, upload)).await
+}
+
+/// Holds work to the server's deadline, and to the request's own.
+///
+/// # Errors
+/// 504 past either, and the work's own.
+pub(crate) async fn within<T>(
+    app: &App,
+    trace: &Trace,
+    asked: Option<Duration>,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let own = app.config.limits.deadline.duration();
-    let limit = wish.deadline.map_or(own, |asked| asked.min(own));
-    let work = work(app, trace, wish, permit, upload);
+    let limit = asked.map_or(own, |asked| asked.min(own));
     tokio::time::timeout_at((trace.begun() + limit).into(), work).await.map_err(|_| {
-        ApiError::new(ErrorKind::DeadlineExceeded, format!("no transcript within {} ms", limit.as_millis()))
+        ApiError::new(ErrorKind::DeadlineExceeded, format!("no answer within {} ms", limit.as_millis()))
     })?
 }
 
 async fn work(app: &App, trace: &Trace, wish: Wish, permit: Permit, upload: Duration) -> Result<Heard> {
     let split = wish.channels == Channels::Split;
-    let pack = Arc::clone(&wish.pack);
     trace.enter("decode");
     let begun = Instant::now();
-    let channels = decode(app, wish).await?;
+    let channels = decode(app, wish.audio, wish.raw, wish.channels).await?;
     let decode = begun.elapsed();
 
     trace.enter("engine");
+    let (pack, identified) = choose(app, &wish.tongue, &channels, &permit).await?;
+    trace.speaks(&pack.meta.language);
+    let reading = wish.decoding.reading(&pack)?;
     let jobs = channels.into_iter().map(|samples| {
-        let utterance = Utterance { samples: samples.into(), pack: Arc::clone(&pack) };
+        let utterance = match reading {
+            None => Utterance::new(samples, &pack),
+            Some(_) => Utterance::for_emissions(samples, &pack),
+        };
         app.scheduler.submit(utterance, permit.clone())
     });
     let jobs: Vec<_> = jobs.collect();
     drop(permit);
-    let done: Vec<Done> = try_join_all(jobs).await?;
+    let mut done: Vec<Done> = try_join_all(jobs).await?;
+    let mut readings = Vec::new();
+    if let Some(reading) = reading {
+        (done, readings) = read(app, &pack, reading, done).await?;
+    }
 
-    let heard = hear(&pack, done, split, |queue, infer, audio| {
-        timing(upload, decode, queue, infer, trace.begun().elapsed(), audio)
-    });
+    let longest = |pick: fn(&Done) -> Duration| done.iter().map(pick).max().unwrap_or_default();
+    let (mut queue, mut infer) = (longest(|d| d.queue), longest(|d| d.infer));
+    if let Some(identified) = &identified {
+        (queue, infer) = (queue + identified.queue, infer + identified.infer);
+    }
+    let duration = done.iter().map(|d| d.transcript.seconds).fold(0.0, f64::max);
+    let heard = Heard {
+        lang: pack.meta.language.clone(),
+        pack: pack_ref(&pack),
+        duration,
+        channels: done.into_iter().map(|d| d.transcript).collect(),
+        split,
+        space: if pack.meta.word_separator.is_some() { " " } else { "" },
+        readings,
+        languages: identified.map(|i| i.scores(crate::intake::identify::TOP)),
+        timing: timing(upload, decode, queue, infer, trace.begun().elapsed(), duration),
+    };
     trace.took(heard.timing);
     app.metrics.transcribed(&heard.lang, heard.channels.iter().map(|c| c.seconds).sum());
     Ok(heard)
 }
 
 /// Bytes → samples on a blocking thread, as many at a time as there are cores.
-async fn decode(app: &App, wish: Wish) -> Result<Vec<Vec<f32>>> {
-    let turn = Arc::clone(&app.decoders).acquire_owned().await.map_err(ApiError::internal)?;
+pub(crate) async fn decode(
+    app: &App,
+    bytes: Bytes,
+    raw: Option<RawFormat>,
+    channels: Channels,
+) -> Result<Vec<Vec<f32>>> {
     let limits = audio::Limits { max_seconds: app.config.limits.max_audio_seconds.get() };
-    let decoded = tokio::task::spawn_blocking(move || {
-        // Moved here: a client that leaves does not free a core that is still decoding.
+    Ok(compute(app, move || audio::decode(&bytes, raw.as_ref(), channels, &limits)).await??)
+}
+
+/// Work that computes, on a blocking thread: a core's worth at a time for each core.
+pub(crate) async fn compute<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let turn = Arc::clone(&app.decoders).acquire_owned().await.map_err(ApiError::internal)?;
+    let computed = tokio::task::spawn_blocking(move || {
+        // Moved here: a client that leaves does not free a core that is still computing.
         let _turn = turn;
-        audio::decode(&wish.audio, wish.raw.as_ref(), wish.channels, &limits)
+        work()
     });
-    Ok(decoded.await.map_err(|e| ApiError::internal(format!("decoding panicked: {e}")))??)
+    computed.await.map_err(|e| ApiError::internal(format!("a computation panicked: {e}")))
 }
 
-fn hear(
-    pack: &LoadedPack,
-    done: Vec<Done>,
-    split: bool,
-    timing: impl FnOnce(Duration, Duration, f64) -> Timing,
-) -> Heard {
-    let longest = |pick: fn(&Done) -> Duration| done.iter().map(pick).max().unwrap_or_default();
-    let (queue, infer) = (longest(|d| d.queue), longest(|d| d.infer));
-    let duration = done.iter().map(|d| d.transcript.seconds).fold(0.0, f64::max);
-    Heard {
-        lang: pack.meta.language.clone(),
-        pack: PackRef {
-            id: pack.meta.language.clone(),
-            generation: pack.generation,
-            sha256: pack.sha256.clone(),
-        },
-        duration,
-        channels: done.into_iter().map(|d| d.transcript).collect(),
-        split,
-        space: if pack.meta.word_separator.is_some() { " " } else { "" },
-        timing: timing(queue, infer, duration),
-    }
+/// The pack that is named, or the one whose language is heard in the loudest channel.
+async fn choose(
+    app: &App,
+    tongue: &Tongue,
+    channels: &[Vec<f32>],
+    permit: &Permit,
+) -> Result<(Arc<LoadedPack>, Option<Identified>)> {
+    let packs = match tongue {
+        Tongue::Known(pack) => return Ok((Arc::clone(pack), None)),
+        Tongue::Among(packs) => packs,
+    };
+    let energy = |samples: &[f32]| samples.iter().map(|s| f64::from(s * s)).sum::<f64>();
+    let loudest = channels.iter().max_by(|a, b| energy(a).total_cmp(&energy(b)));
+    let samples = loudest.map_or(&[][..], Vec::as_slice);
+    let identified = identify(app, samples, packs, permit).await?;
+    let best = identified.ranked.first().map(|(pack, _)| Arc::clone(pack));
+    Ok((best.ok_or_else(|| ApiError::internal("no candidate was ranked"))?, Some(identified)))
 }
 
-fn timing(
+/// Searches the text where more than the best path is wanted; that counts as inference. The readings are those of
+/// the last channel: there is but one where several are asked for.
+async fn read(
+    app: &App,
+    pack: &Arc<LoadedPack>,
+    how: Reading,
+    mut done: Vec<Done>,
+) -> Result<(Vec<Done>, Vec<Candidate>)> {
+    let pack = Arc::clone(pack);
+    let searched = compute(app, move || {
+        let mut readings = Vec::new();
+        for Done { transcript, infer, .. } in &mut done {
+            let Some(emissions) = transcript.emissions.take() else { continue };
+            let begun = Instant::now();
+            readings = pack.read(&emissions, &how)?;
+            if let Some(best) = readings.first() {
+                (transcript.text, transcript.words) = (best.text.clone(), best.words.clone());
+            }
+            *infer += begun.elapsed();
+        }
+        Ok::<_, s3router_core::Error>((done, readings))
+    });
+    Ok(searched.await??)
+}
+
+/// Where the time went, rounded for the reader.
+pub(crate) fn timing(
     upload: Duration,
     decode: Duration,
     queue: Duration,

@@ -1,10 +1,13 @@
 //! One file per route, named as the URL; `errors` goes through the closed list.
 
 mod admin;
+mod align;
 mod errors;
+mod identify;
 mod lifecycle;
 mod metrics;
 mod openai;
 mod openapi;
 mod packs;
+mod reading;
 mod transcribe;

@@ -70,7 +70,7 @@ fn a_stream_ends_with_the_text_that_its_deltas_make() {
 
 #[test]
 fn its_errors_come_from_the_same_list() {
-    assert_error(create("tr", &[("model", "s3router")]).0, ErrorKind::InvalidRequest);
+    assert_error(create("tr", &[("language", "tr")]).0, ErrorKind::InvalidRequest);
     assert_error(create("tr", &[("model", "s3router-xx")]).0, ErrorKind::LanguageNotFound);
     let bare = Server::demo().post("/v1/audio/transcriptions").body("RIFF").send().unwrap();
     assert_error(bare, ErrorKind::InvalidRequest);

@@ -26,6 +26,20 @@ impl Alignment {
     pub fn words(&self, vocab: &Vocab, frame_seconds: f64) -> Vec<Word> {
         words(&self.symbols, vocab, frame_seconds)
     }
+
+    /// The same, each word with its characters (a character alone where the script has no spaces).
+    pub fn spelled(&self, vocab: &Vocab, frame_seconds: f64) -> Vec<(Word, Vec<Word>)> {
+        let alone = |symbol: &Symbol| words(std::slice::from_ref(symbol), vocab, frame_seconds);
+        let groups: Vec<&[Symbol]> = match vocab.separator() {
+            Some(separator) => self.symbols.split(|s| s.index == separator).collect(),
+            None => self.symbols.chunks(1).collect(),
+        };
+        let spell = |group: &&[Symbol]| {
+            let word = words(group, vocab, frame_seconds).pop()?;
+            Some((word, group.iter().flat_map(alone).collect()))
+        };
+        groups.iter().filter_map(spell).collect()
+    }
 }
 
 /// Lays `text` over logits `(T, V)`: where each symbol is said, and how sure that is.
@@ -179,6 +193,9 @@ mod tests {
         let seen: Vec<_> = words.iter().map(|w| (w.word.as_str(), w.start, w.end)).collect();
         assert_eq!(seen, [("a", 0.02, 0.06), ("b", 0.1, 0.14)]);
         assert!(words.iter().all(|w| w.confidence > 0.99));
+        let spelled = align(&logits, &vocab, "a b").unwrap().spelled(&vocab, 0.02);
+        assert_eq!(spelled.iter().map(|(w, _)| w).collect::<Vec<_>>(), words.iter().collect::<Vec<_>>());
+        assert!(spelled.iter().all(|(word, letters)| letters[..] == [word.clone()]));
         let wrong = align(&logits, &vocab, "b b").unwrap().words(&vocab, 0.02);
         assert!(wrong[0].confidence < 0.01, "what was not said is not believed: {wrong:?}");
     }

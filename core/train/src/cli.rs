@@ -35,6 +35,11 @@ pub enum Command {
     Prune(RunArgs),
     /// Word and character error rates of a pack on a list it has never seen.
     Evaluate(EvaluateArgs),
+    /// Fits what makes a word's confidence the probability that it is right, and judges it.
+    ///
+    /// Fitted on --valid, judged on --test (keep the two apart). --write keeps it in the pack, where the server
+    /// finds it; --plot draws the reliability diagram.
+    Calibrate(CalibrateArgs),
     /// Makes a pack of the best moment of a run that was stopped before its end.
     Export(ExportArgs),
 }
@@ -114,6 +119,32 @@ pub struct EvaluateArgs {
     #[arg(long, default_value = "demo")]
     pub backbone: Source,
     /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of a calibration.
+#[derive(Args, Debug)]
+pub struct CalibrateArgs {
+    /// List to fit on.
+    #[arg(long, value_name = "LIST")]
+    pub valid: PathBuf,
+    /// List to judge by.
+    #[arg(long, value_name = "LIST")]
+    pub test: PathBuf,
+    /// The pack.
+    #[arg(long)]
+    pub pack: PathBuf,
+    /// `demo`, a checkpoint directory or file, or `hf:ORG/NAME`.
+    #[arg(long, default_value = "demo")]
+    pub backbone: Source,
+    /// Keeps the fit in the pack's metadata.
+    #[arg(long)]
+    pub write: bool,
+    /// Draws the reliability diagram, SVG.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// Prints JSON, tables included.
     #[arg(long)]
     pub json: bool,
 }

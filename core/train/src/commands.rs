@@ -1,6 +1,7 @@
 //! One function per command: flags in, a result on standard output.
 
 use crate::{
+    calibrate,
     checkpoint::RunFolder,
     cli::{Cli, Command, EvaluateArgs, ExportArgs, RunArgs},
     config::{Data, Method, TrainConfig},
@@ -31,6 +32,16 @@ pub fn execute(cli: Cli) -> Result<()> {
             train(&args, &args.settings("prune-70", Some(Method::Mask))?)
         }
         Command::Evaluate(args) => evaluate(&args),
+        Command::Calibrate(args) => {
+            let done = calibrate::calibrate(&args)?;
+            if args.json {
+                return print(&serde_json::to_string(&done)?);
+            }
+            let c = done.calibration;
+            let [before, after] = [done.before, done.after].map(|e| percent(e.into()));
+            let fit = format!("slope {:.3}, offset {:.3}", c.slope, c.offset);
+            print(&format!("{fit}: calibration error {before} before, {after} after, {} words", done.words))
+        }
         Command::Export(args) => export(&args),
     }
 }

@@ -5,6 +5,7 @@
 //! [`noise`] → [`evaluate`] on the validation list, [`checkpoint`], [`log`] → the best moment as a
 //! [`trained`] pack. The method itself lives in [`s3router_core::learn`].
 
+pub mod calibrate;
 pub mod checkpoint;
 pub mod cli;
 pub mod commands;
@@ -16,6 +17,7 @@ pub mod features;
 pub mod learner;
 pub mod log;
 pub mod noise;
+pub mod plot;
 pub mod progress;
 pub mod push;
 pub mod run;

@@ -132,7 +132,7 @@ fn measure(args: &BenchArgs) -> Result<Report> {
     let wave = noise((args.seconds * f64::from(RATE_HZ)) as usize);
     let lease = |row: usize| -> Result<Utterance> {
         let pack = packs.get(&language(row % args.languages))?;
-        Ok(Utterance { samples: Arc::clone(&wave), pack })
+        Ok(Utterance::new(Arc::clone(&wave), &pack))
     };
     let batch = (0..args.batch).map(lease).collect::<Result<Vec<_>>>()?;
     engine.emissions(&batch)?;

@@ -107,7 +107,7 @@ fn transcription(engine: &Engine, packs: &Packs) -> Result<String> {
     let Some(pack) = packs.iter().next() else { bail!("no pack to transcribe with") };
     let tone: Vec<f32> = (0..RATE_HZ).map(|i| 0.1 * (i as f32 * (0.05 + i as f32 * 1e-5)).sin()).collect();
     let begun = Instant::now();
-    for result in engine.transcribe(&[Utterance { samples: tone.into(), pack: Arc::clone(pack) }]) {
+    for result in engine.transcribe(&[Utterance::new(tone, pack)]) {
         result?;
     }
     Ok(format!("1 s of audio as {} in {:.0} ms", pack.meta.language, begun.elapsed().as_secs_f64() * 1e3))

@@ -75,7 +75,7 @@ fn hear(file: &Path, pack: &Arc<LoadedPack>, transcribe: &crate::app::Transcribe
     let limits = audio::Limits { max_seconds: Limits::default().max_audio_seconds.get() };
     let samples = audio::decode(&bytes, None, Channels::Mix, &limits)?.into_iter().next().unwrap_or_default();
     let decode = begun.elapsed();
-    let utterance = Utterance { samples: samples.into(), pack: Arc::clone(pack) };
+    let utterance = Utterance::new(samples, pack);
     let transcript = transcribe(&[utterance]).pop().context("the engine gave no answer")??;
     let total = begun.elapsed();
     let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
@@ -91,6 +91,8 @@ fn hear(file: &Path, pack: &Arc<LoadedPack>, transcribe: &crate::app::Transcribe
         channels: vec![transcript],
         split: false,
         space: if pack.meta.word_separator.is_some() { " " } else { "" },
+        readings: Vec::new(),
+        languages: None,
         timing: Timing {
             decode_ms: ms(decode),
             infer_ms: ms(total - decode),
@@ -102,7 +104,7 @@ fn hear(file: &Path, pack: &Arc<LoadedPack>, transcribe: &crate::app::Transcribe
 }
 
 fn line(file: &Path, heard: &Heard, args: &TranscribeArgs) -> String {
-    let body = native::body(heard, args.format, true, false, &file.display().to_string());
+    let body = native::body(heard, args.format, true, 0, &file.display().to_string());
     match args.format {
         Format::Text if args.files.len() > 1 => format!("{}\t{body}", file.display()),
         Format::Json | Format::VerboseJson => body + "\n",

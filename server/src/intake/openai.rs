@@ -1,17 +1,19 @@
 //! The form of OpenAI's `/v1/audio/transcriptions`.
 
 use super::query::Format;
-use crate::error::{ApiError, Result};
+use crate::{
+    error::{ApiError, Result},
+    tongue::Spoken,
+};
 
 /// Fields that mean something to an autoregressive model only: accepted, because every client sends them.
-const WITHOUT_EFFECT: [&str; 6] =
-    ["prompt", "temperature", "chunking_strategy", "keywords[]", "user", "languages[]"];
+const WITHOUT_EFFECT: [&str; 5] = ["prompt", "temperature", "chunking_strategy", "keywords[]", "user"];
 
 /// A transcription as OpenAI's client wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// The language under one of its names.
-    pub lang: String,
+    /// The language, or which to choose from.
+    pub spoken: Spoken,
     /// Form of the answer.
     pub format: Format,
     /// `timestamp_granularities[]` has `word`.
@@ -28,15 +30,21 @@ impl Ask {
     /// # Errors
     /// 400 that names the field.
     pub fn parse(fields: &[(String, String)]) -> Result<Self> {
-        let mut ask =
-            Self { lang: String::new(), format: Format::Json, words: false, segments: false, stream: false };
-        let (mut model, mut timed) = (None, false);
+        let mut ask = Self {
+            spoken: Spoken::Heard(Vec::new()),
+            format: Format::Json,
+            words: false,
+            segments: false,
+            stream: false,
+        };
+        let (mut model, mut timed, mut lang, mut among) = (None, false, "", Vec::new());
         for (name, value) in fields {
             let wrong =
                 |expected| Err(ApiError::invalid(name, format!("`{name}={value}`: expected {expected}")));
             match (name.as_str(), value.as_str()) {
                 ("model", _) => model = Some(value.as_str()),
-                ("language", _) => ask.lang.clone_from(value),
+                ("language", named) => lang = named,
+                ("languages[]" | "languages", one) => among.push(one.to_owned()),
                 ("response_format", _) => match value.parse() {
                     Ok(format) => ask.format = format,
                     Err(_) => return wrong("json, text, srt, verbose_json or vtt"),
@@ -62,14 +70,14 @@ impl Ask {
                 "`model` is missing: `s3router`, or `s3router-tr` for Turkish",
             ));
         };
-        if ask.lang.is_empty() {
-            ask.lang = model.strip_prefix("s3router-").unwrap_or_default().to_owned();
+        if lang.is_empty() {
+            lang = model.strip_prefix("s3router-").unwrap_or_default();
         }
-        if ask.lang.is_empty() || ask.lang == "auto" {
-            let message = "`language` is missing, and telling the language from the audio is not built yet: \
-                           send `language=tr`, or `model=s3router-tr`; GET /v1/models lists them";
-            return Err(ApiError::invalid("language", message));
-        }
+        // OpenAI's own clients send the candidates beside a language too; the language wins.
+        ask.spoken = match lang {
+            "" | "auto" => Spoken::Heard(among),
+            named => Spoken::Named(named.into()),
+        };
         if timed && ask.format != Format::VerboseJson {
             let message = "`timestamp_granularities[]` needs `response_format=verbose_json`";
             return Err(ApiError::invalid("timestamp_granularities[]", message));
@@ -89,9 +97,13 @@ mod tests {
 
     #[test]
     fn the_language_field_wins_over_the_models_name() {
-        assert_eq!(ask(&[("model", "s3router-tr")]).unwrap().lang, "tr");
-        assert_eq!(ask(&[("model", "s3router-tr"), ("language", "ru")]).unwrap().lang, "ru");
-        assert_eq!(ask(&[("model", "whisper-1"), ("language", "ru")]).unwrap().lang, "ru");
+        let named = |lang: &str| Spoken::Named(lang.into());
+        assert_eq!(ask(&[("model", "s3router-tr")]).unwrap().spoken, named("tr"));
+        assert_eq!(ask(&[("model", "s3router-tr"), ("language", "ru")]).unwrap().spoken, named("ru"));
+        assert_eq!(ask(&[("model", "whisper-1"), ("language", "ru")]).unwrap().spoken, named("ru"));
+        assert_eq!(ask(&[("model", "whisper-1")]).unwrap().spoken, Spoken::Heard(Vec::new()));
+        let two = ask(&[("model", "s3router"), ("languages[]", "tr"), ("languages[]", "ru")]).unwrap();
+        assert_eq!(two.spoken, Spoken::Heard(vec!["tr".into(), "ru".into()]));
     }
 
     #[test]
@@ -100,7 +112,6 @@ mod tests {
         let model = ("model", "s3router");
         for (fields, param) in [
             (vec![tr], "model"),
-            (vec![model], "language"),
             (vec![model, tr, ("response_format", "diarized_json")], "response_format"),
             (vec![model, tr, ("timestamp_granularities[]", "word")], "timestamp_granularities[]"),
             (vec![model, tr, ("include[]", "logprobs")], "include[]"),

@@ -1,29 +1,51 @@
-//! The parameters of `/transcribe`: strict, because a misspelled one that is ignored costs an afternoon.
+//! The parameters of `/transcribe`.
 
-use crate::error::{ApiError, Result};
-use s3router_core::audio::{Channels, Encoding, RATES_HZ, RawFormat};
-use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
+use super::{
+    decoding::Decoding,
+    values::{Values, boolean, channels},
+};
+use crate::{
+    error::{ApiError, Result},
+    tongue::Spoken,
+};
+use s3router_core::audio::{Channels, RawFormat};
+use std::{str::FromStr, time::Duration};
 
 /// The parameters, as the document shows them; [`Ask::parse`] reads them.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "read by the OpenAPI document only")]
 pub struct Parameters {
-    /// Language, under any of its names: `zh_TW`, `zh-TW`, `sv`. `GET /v1/packs` lists what is loaded.
+    /// Language, under any of its names: `zh_TW`, `zh-TW`, `sv`; `auto` hears which. `GET /v1/packs` lists what is loaded.
     #[param(example = "tr")]
     lang: String,
+    /// With `lang=auto`: only these languages are considered, separated by commas.
+    #[param(example = "tr,tt,ky")]
+    languages: Option<String>,
     /// Form of the answer.
     #[param(inline, default = "json")]
     format: Option<Format>,
     /// Whether `json` lists words with times and confidences.
     #[param(default = true)]
     words: Option<bool>,
-    /// Readings to list, best first. One is all that greedy decoding has.
-    #[param(minimum = 0, maximum = 1, default = 0)]
+    /// Readings to list, best first, with scores; more than one needs the beam.
+    #[param(minimum = 0, maximum = 10, default = 0)]
     alternatives: Option<u8>,
-    /// How logits become text; `beam` is not built yet.
-    #[param(default = "greedy", pattern = "^greedy$")]
+    /// How logits become text; what needs the beam chooses it.
+    #[param(default = "greedy", pattern = "^(greedy|beam)$")]
     decoder: Option<String>,
+    /// Prefixes that the beam keeps.
+    #[param(minimum = 1, maximum = 256, default = 32)]
+    beam: Option<u16>,
+    /// A phrase to expect; may be repeated, 100 at most.
+    #[param(example = "Ankara")]
+    keyterm: Option<Vec<String>>,
+    /// Nats added for each symbol of a key term that is heard; negative makes it less likely.
+    #[param(minimum = -10, maximum = 10, default = 1.5)]
+    boost: Option<f32>,
+    /// Weight of the n-grams that lie beside the pack, if any; 0 leaves them out.
+    #[param(minimum = 0, maximum = 5)]
+    lm_weight: Option<f32>,
     /// For headerless PCM: `pcm_s16le`, `pcm_f32le`, `mulaw`, ... Needs `rate`.
     #[param(example = "pcm_s16le")]
     encoding: Option<String>,
@@ -42,29 +64,22 @@ pub struct Parameters {
 }
 
 /// Every name that [`Ask::parse`] takes.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 15] = [
     "lang",
+    "languages",
     "format",
     "words",
     "alternatives",
     "decoder",
+    "beam",
+    "keyterm",
+    "boost",
+    "lm_weight",
     "encoding",
     "rate",
     "channel_count",
     "channels",
     "deadline_ms",
-];
-
-/// What people of other services write, and what it is called here.
-const ELSEWHERE: [(&str, &str); 8] = [
-    ("language", "lang"),
-    ("model", "lang"),
-    ("response_format", "format"),
-    ("sample_rate", "rate"),
-    ("word_timestamps", "words"),
-    ("multichannel", "channels"),
-    ("timeout", "deadline_ms"),
-    ("max_alternatives", "alternatives"),
 ];
 
 /// The form of an answer.
@@ -102,14 +117,14 @@ impl FromStr for Format {
 /// A transcription as the client wants it.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// The language under one of its names.
-    pub lang: String,
+    /// The language, or which to choose from.
+    pub spoken: Spoken,
     /// Form of the answer.
     pub format: Format,
     /// Whether words are listed.
     pub words: bool,
-    /// Whether readings are listed.
-    pub alternatives: bool,
+    /// How logits become text.
+    pub decoding: Decoding,
     /// How a body without a header is to be read.
     pub raw: Option<RawFormat>,
     /// What becomes of channels.
@@ -122,131 +137,30 @@ impl Ask {
     /// Reads the query and the form's fields.
     ///
     /// # Errors
-    /// 400 that names the parameter: unknown, doubled, out of range, missing, or not built yet.
+    /// 400 that names the parameter: unknown, doubled, out of range, missing, or at odds with another.
     pub fn parse(pairs: &[(String, String)]) -> Result<Self> {
-        let values = Values(pairs);
-        values.check_names()?;
-        match values.get("lang")? {
-            None => {
-                return Err(ApiError::invalid(
-                    "lang",
-                    "`lang` is missing: say which language, `?lang=en`; GET /v1/packs lists them",
-                ));
-            }
-            Some("auto") => {
-                return Err(ApiError::invalid(
-                    "lang",
-                    "`lang=auto` is not built yet: name the language, `?lang=en`; GET /v1/packs lists them",
-                ));
-            }
-            Some(_) => {}
-        }
-        values.parsed::<String>("decoder", |d| match d {
-            "greedy" => Ok(d.into()),
-            "beam" => Err("beam search is not built yet: use greedy".into()),
-            _ => Err("expected greedy".into()),
-        })?;
-        Ok(Self {
-            lang: values.get("lang")?.unwrap_or_default().to_owned(),
+        let values = Values::new(pairs, &NAMES)?;
+        let Some(lang) = values.get("lang")? else {
+            return Err(ApiError::invalid(
+                "lang",
+                "`lang` is missing: say which language, `?lang=en`, or `?lang=auto`; GET /v1/packs lists them",
+            ));
+        };
+        let ask = Self {
+            spoken: Spoken::of(lang, values.list("languages"))?,
             format: values.parsed("format", str::parse)?.unwrap_or_default(),
             words: values.parsed("words", boolean)?.unwrap_or(true),
-            alternatives: values.parsed("alternatives", |n| number(n, 0..=1u8))?.unwrap_or(0) == 1,
+            decoding: Decoding::of(&values)?,
             raw: values.raw()?,
             channels: values.parsed("channels", channels)?.unwrap_or_default(),
-            deadline: values
-                .parsed("deadline_ms", |n| number(n, 1..=86_400_000u64))?
-                .map(Duration::from_millis),
-        })
-    }
-}
-
-/// Names and values as they came.
-struct Values<'a>(&'a [(String, String)]);
-
-impl Values<'_> {
-    fn check_names(&self) -> Result<()> {
-        let Some((name, _)) = self.0.iter().find(|(name, _)| !NAMES.contains(&name.as_str())) else {
-            return Ok(());
+            deadline: values.deadline()?,
         };
-        let message = if name == "keyterm" {
-            "`keyterm` needs beam search, which is not built yet".into()
-        } else {
-            let near = ELSEWHERE.iter().find(|(theirs, _)| theirs == name).map(|&(_, ours)| ours);
-            match near.or_else(|| nearest(name)) {
-                Some(near) => format!("unknown parameter `{name}`; did you mean `{near}`?"),
-                None => format!("unknown parameter `{name}`: known are {}", NAMES.join(", ")),
-            }
-        };
-        Err(ApiError::invalid(name, message))
-    }
-
-    fn get(&self, name: &str) -> Result<Option<&str>> {
-        let mut found = self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str());
-        let first = found.next();
-        if found.next().is_some() {
-            return Err(ApiError::invalid(name, format!("`{name}` is given twice")));
+        if ask.channels == Channels::Split && ask.decoding.alternatives > 1 {
+            let message = "`alternatives` above 1 needs `channels=mix`: several readings of one channel";
+            return Err(ApiError::invalid("alternatives", message));
         }
-        Ok(first)
+        Ok(ask)
     }
-
-    fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>> {
-        let Some(value) = self.get(name)? else { return Ok(None) };
-        parse(value).map(Some).map_err(|why| ApiError::invalid(name, format!("`{name}={value}`: {why}")))
-    }
-
-    fn raw(&self) -> Result<Option<RawFormat>> {
-        let encoding = self.parsed("encoding", |e| e.parse::<Encoding>().map_err(|e| e.to_string()))?;
-        let rate = self.parsed("rate", |r| number(r, RATES_HZ))?;
-        let count = self.parsed("channel_count", |c| number(c, 1..=255u16))?;
-        match (encoding, rate) {
-            (Some(encoding), Some(rate_hz)) => {
-                Ok(Some(RawFormat { encoding, rate_hz, channels: count.unwrap_or(1) }))
-            }
-            (Some(_), None) => {
-                Err(ApiError::invalid("rate", "`encoding` needs `rate`, the sampling rate in Hz"))
-            }
-            (None, Some(_)) => Err(ApiError::invalid(
-                "encoding",
-                "`rate` needs `encoding`: both describe PCM without a header",
-            )),
-            (None, None) if count.is_some() => Err(ApiError::invalid(
-                "channel_count",
-                "`channel_count` needs `encoding` and `rate`: a header tells its own",
-            )),
-            (None, None) => Ok(None),
-        }
-    }
-}
-
-/// The known name nearest to a misspelled one, if any is near.
-pub(crate) fn nearest(name: &str) -> Option<&'static str> {
-    let best = NAMES
-        .into_iter()
-        .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)))?;
-    (strsim::jaro_winkler(best, name) > 0.8).then_some(best)
-}
-
-fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err("expected true or false".into()),
-    }
-}
-
-fn channels(text: &str) -> Result<Channels, String> {
-    match text {
-        "mix" => Ok(Channels::Mix),
-        "split" => Ok(Channels::Split),
-        _ => Err("expected mix or split".into()),
-    }
-}
-
-fn number<T: FromStr + PartialOrd + Display>(text: &str, range: RangeInclusive<T>) -> Result<T, String> {
-    text.parse()
-        .ok()
-        .filter(|n| range.contains(n))
-        .ok_or_else(|| format!("expected a number from {} to {}", range.start(), range.end()))
 }
 
 #[cfg(test)]
@@ -272,13 +186,28 @@ mod tests {
             (vec![("lang", "en"), ("formt", "srt")], "formt", "did you mean `format`"),
             (vec![("lang", "en"), ("zzz", "1")], "zzz", "known are lang"),
             (vec![], "lang", "`lang` is missing"),
-            (vec![("lang", "auto")], "lang", "not built yet"),
+            (vec![("lang", "en"), ("languages", "tr,ru")], "languages", "lang=auto"),
             (vec![("lang", "en"), ("lang", "tr")], "lang", "given twice"),
-            (vec![("lang", "en"), ("decoder", "beam")], "decoder", "not built yet"),
-            (vec![("lang", "en"), ("keyterm", "Ankara")], "keyterm", "not built yet"),
+            (vec![("lang", "en"), ("decoder", "best")], "decoder", "greedy or beam"),
+            (vec![("lang", "en"), ("keyterm", "a"), ("decoder", "greedy")], "keyterm", "decoder=beam"),
+            (
+                vec![("lang", "en"), ("alternatives", "2"), ("decoder", "greedy")],
+                "alternatives",
+                "decoder=beam",
+            ),
+            (
+                vec![("lang", "en"), ("alternatives", "2"), ("channels", "split")],
+                "alternatives",
+                "channels=mix",
+            ),
+            (vec![("lang", "en"), ("boost", "2")], "boost", "needs a `keyterm`"),
+            (vec![("lang", "en"), ("keyterm", "a"), ("boost", "NaN")], "boost", "-10 to 10"),
+            (vec![("lang", "en"), ("beam", "0")], "beam", "1 to 256"),
+            (vec![("lang", "en"), ("lm_weight", "-1")], "lm_weight", "0 to 5"),
+            (vec![("lang", "en"), ("hotwords", "a")], "hotwords", "did you mean `keyterm`"),
             (vec![("lang", "en"), ("format", "xml")], "format", "verbose_json"),
             (vec![("lang", "en"), ("words", "maybe")], "words", "true or false"),
-            (vec![("lang", "en"), ("alternatives", "2")], "alternatives", "0 to 1"),
+            (vec![("lang", "en"), ("alternatives", "11")], "alternatives", "0 to 10"),
             (vec![("lang", "en"), ("encoding", "pcm_s16le")], "rate", "needs `rate`"),
             (vec![("lang", "en"), ("rate", "8000")], "encoding", "needs `encoding`"),
             (vec![("lang", "en"), ("channel_count", "2")], "channel_count", "needs `encoding`"),
@@ -296,7 +225,26 @@ mod tests {
     #[test]
     fn what_is_not_said_has_its_default() {
         let plain = ask(&[("lang", "en")]).unwrap();
-        assert!(plain.words && !plain.alternatives && plain.raw.is_none() && plain.deadline.is_none());
+        assert!(
+            plain.words
+                && plain.decoding.beam.is_none()
+                && plain.decoding.alternatives == 0
+                && plain.raw.is_none()
+                && plain.deadline.is_none()
+        );
         assert_eq!((plain.format, plain.channels), (Format::Json, Channels::Mix));
+    }
+
+    #[test]
+    fn what_needs_the_beam_chooses_it() {
+        for (name, value) in
+            [("decoder", "beam"), ("keyterm", "a"), ("alternatives", "3"), ("lm_weight", "1")]
+        {
+            assert_eq!(ask(&[("lang", "en"), (name, value)]).unwrap().decoding.beam, Some(32), "{name}");
+        }
+        assert_eq!(ask(&[("lang", "en"), ("beam", "8")]).unwrap().decoding.beam, Some(8));
+        assert_eq!(ask(&[("lang", "en"), ("alternatives", "1")]).unwrap().decoding.beam, None);
+        let many: Vec<_> = std::iter::repeat_n(("keyterm", "a"), 101).chain([("lang", "en")]).collect();
+        assert_eq!(ask(&many).unwrap_err().param.as_deref(), Some("keyterm"));
     }
 }

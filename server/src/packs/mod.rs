@@ -3,16 +3,19 @@
 //! A generation is immutable. Requests read [`PackStore::now`], a snapshot, and lease what they found in it
 //! (`Arc<LoadedPack>`); a change builds another snapshot and swaps it in whole, so nobody waits and nobody sees
 //! half a change. Changes come from the admin listener ([`PackStore::put`], [`PackStore::remove`]) and from the
-//! [`source`] itself ([`PackStore::reload`]); one at a time, each under its [`condition`].
+//! [`source`] itself ([`PackStore::reload`]); one at a time, each under its [`condition`]. N-grams that lie beside a
+//! pack belong to its generation.
 
 #[cfg(feature = "s3")]
 mod bucket;
 pub mod condition;
+mod model;
 pub mod source;
 
 use crate::error::{ApiError, Result};
 use arc_swap::ArcSwap;
 use condition::Condition;
+use model::Stamp;
 use s3router_core::{
     Engine,
     packs::{LoadedPack, Packs},
@@ -42,6 +45,8 @@ struct Ledger {
     generations: BTreeMap<String, u64>,
     /// The file of each language.
     files: BTreeMap<String, PathBuf>,
+    /// The n-grams that each language was opened with.
+    models: BTreeMap<String, Stamp>,
 }
 
 /// A pack that was put into service.
@@ -84,13 +89,15 @@ impl PackStore {
         condition.check(lang, before)?;
         let opened = open_bytes(bytes).map_err(|e| refused(lang, &e))?;
         check_names(lang, &opened.pack.meta, &packs)?;
-        let pack = Arc::new(self.bind(opened, &ledger).map_err(|e| refused(lang, &e))?);
+        let pack = self.bind(opened, &ledger).map_err(|e| refused(lang, &e))?;
         let file = self.file_of(&pack.meta.language, &ledger)?;
         if let Some(file) = &file {
             write_bytes(file, bytes).map_err(|e| unwritable(&e))?;
             packs.absolve(&name_of(file));
         }
-        ledger.record(&pack, file.as_deref());
+        let model = file.as_deref().and_then(Stamp::beside);
+        let pack = Arc::new(pack.with_lm(model.as_ref().and_then(|m| m.open(&mut packs))));
+        ledger.record(&pack, file.as_deref(), model);
         packs.insert(Arc::clone(&pack));
         self.now.store(Arc::new(packs));
         tracing::info!(lang = pack.meta.language, generation = pack.generation, "pack put into service");
@@ -145,14 +152,21 @@ impl PackStore {
             stay(held.and_then(|id| before.exact(id)), &mut after, &mut told);
         }
         for entry in registry.packs {
-            let old = before.exact(&entry.opened.pack.meta.language);
-            if old.is_some_and(|p| p.sha256 == entry.opened.sha256) {
+            let id = &entry.opened.pack.meta.language;
+            let old = before.exact(id);
+            let file = self.source.folder().map(|_| entry.path.as_path());
+            let model = file.and_then(Stamp::beside);
+            if let Some(same) = old.filter(|p| p.sha256 == entry.opened.sha256)
+                && ledger.models.get(id) == model.as_ref()
+            {
+                ledger.record(same, file, model);
                 stay(old, &mut after, &mut told);
                 continue;
             }
             match self.bind(entry.opened, &ledger) {
                 Ok(pack) => {
-                    ledger.record(&pack, self.source.folder().map(|_| entry.path.as_path()));
+                    let pack = pack.with_lm(model.as_ref().and_then(|m| m.open(&mut after)));
+                    ledger.record(&pack, file, model);
                     let list = if old.is_some() { &mut told.replaced } else { &mut told.added };
                     list.push(pack.meta.language.clone());
                     after.insert(pack);
@@ -204,10 +218,16 @@ impl PackStore {
 }
 
 impl Ledger {
-    fn record(&mut self, pack: &LoadedPack, file: Option<&Path>) {
-        self.generations.insert(pack.meta.language.clone(), pack.generation);
-        if let Some(file) = file {
-            self.files.insert(pack.meta.language.clone(), file.into());
+    fn record(&mut self, pack: &LoadedPack, file: Option<&Path>, model: Option<Stamp>) {
+        let id = &pack.meta.language;
+        self.generations.insert(id.clone(), pack.generation);
+        match file {
+            Some(file) => drop(self.files.insert(id.clone(), file.into())),
+            None => drop(self.files.remove(id)),
+        }
+        match model {
+            Some(model) => drop(self.models.insert(id.clone(), model)),
+            None => drop(self.models.remove(id)),
         }
     }
 }

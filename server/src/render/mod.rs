@@ -5,8 +5,8 @@ pub mod native;
 pub mod openai;
 pub mod subtitles;
 
-use s3router_core::engine::Transcript;
-use s3router_proto::{PackRef, Timing, Word};
+use s3router_core::{engine::Transcript, reading::Candidate};
+use s3router_proto::{LanguageScore, PackRef, Timing, Word};
 
 /// What was heard in one request, before it takes any form.
 #[derive(Clone, Debug)]
@@ -23,6 +23,10 @@ pub struct Heard {
     pub split: bool,
     /// What stands between words: a space, or nothing in scripts without.
     pub space: &'static str,
+    /// What the beam found, best first; empty where the best path was all that was wanted.
+    pub readings: Vec<Candidate>,
+    /// With `lang=auto`, the likeliest languages.
+    pub languages: Option<Vec<LanguageScore>>,
     /// Where the time went.
     pub timing: Timing,
 }
@@ -41,13 +45,7 @@ impl Heard {
             .enumerate()
             .flat_map(|(channel, transcript)| {
                 let channel = self.split.then_some(channel);
-                transcript.words.iter().map(move |w| Word {
-                    word: w.word.clone(),
-                    start: w.start,
-                    end: w.end,
-                    confidence: w.confidence,
-                    channel,
-                })
+                transcript.words.iter().map(move |w| Word { channel, ..proto_word(w.clone()) })
             })
             .collect();
         words.sort_by(|a, b| a.start.total_cmp(&b.start));
@@ -58,6 +56,11 @@ impl Heard {
     pub fn confidence(&self) -> f32 {
         mean(self.channels.iter().flat_map(|c| c.words.iter().map(|w| w.confidence)))
     }
+}
+
+/// A word as it is sent.
+pub(crate) fn proto_word(word: s3router_core::decode::Word) -> Word {
+    Word { word: word.word, start: word.start, end: word.end, confidence: word.confidence, channel: None }
 }
 
 pub(crate) fn mean(values: impl Iterator<Item = f32>) -> f32 {

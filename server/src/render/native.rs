@@ -1,11 +1,12 @@
 //! The answer of `/transcribe`, in all five formats.
 
-use super::{Heard, cues::segments, subtitles};
+use super::{Heard, cues::segments, mean, subtitles};
 use crate::intake::query::{Ask, Format};
 use axum::{
     http::{HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use s3router_core::reading::Candidate;
 use s3router_proto::{Alternative, Answer, Channel, Timing};
 
 /// The proof where the body is not JSON: `tr; generation=1; sha256=…`.
@@ -20,12 +21,12 @@ pub fn render(heard: &Heard, ask: &Ask, request_id: &str) -> Response {
         Format::Srt => "application/x-subrip; charset=utf-8",
         Format::Vtt => "text/vtt; charset=utf-8",
     };
-    let body = body(heard, ask.format, ask.words, ask.alternatives, request_id);
+    let body = body(heard, ask.format, ask.words, ask.decoding.alternatives, request_id);
     with_proof(([(header::CONTENT_TYPE, kind)], body).into_response(), heard)
 }
 
 /// The body alone, as the command line prints it too.
-pub fn body(heard: &Heard, format: Format, words: bool, alternatives: bool, request_id: &str) -> String {
+pub fn body(heard: &Heard, format: Format, words: bool, alternatives: usize, request_id: &str) -> String {
     match format {
         Format::Json | Format::VerboseJson => {
             let answer = answer(heard, format == Format::VerboseJson, words, alternatives, request_id);
@@ -49,7 +50,7 @@ pub fn with_proof(mut response: Response, heard: &Heard) -> Response {
     response
 }
 
-fn answer(heard: &Heard, verbose: bool, listed: bool, alternatives: bool, request_id: &str) -> Answer {
+fn answer(heard: &Heard, verbose: bool, listed: bool, alternatives: usize, request_id: &str) -> Answer {
     let words = heard.words();
     Answer {
         text: heard.text(),
@@ -63,10 +64,23 @@ fn answer(heard: &Heard, verbose: bool, listed: bool, alternatives: bool, reques
             let texts = heard.channels.iter().map(|c| c.text.clone());
             texts.enumerate().map(|(channel, text)| Channel { channel, text }).collect()
         }),
-        alternatives: alternatives
-            .then(|| vec![Alternative { text: heard.text(), confidence: heard.confidence() }]),
+        alternatives: (alternatives > 0).then(|| self::alternatives(heard, alternatives)),
+        languages: heard.languages.clone(),
         timing: heard.timing,
     }
+}
+
+/// The readings, best first; greedy decoding has the one.
+pub(crate) fn alternatives(heard: &Heard, most: usize) -> Vec<Alternative> {
+    if heard.readings.is_empty() {
+        return vec![Alternative { text: heard.text(), confidence: heard.confidence(), score: None }];
+    }
+    let reading = |r: &Candidate| Alternative {
+        text: r.text.clone(),
+        confidence: mean(r.words.iter().map(|w| w.confidence)),
+        score: Some(r.score),
+    };
+    heard.readings.iter().take(most).map(reading).collect()
 }
 
 fn server_timing(t: &Timing) -> String {

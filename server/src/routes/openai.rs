@@ -3,9 +3,10 @@
 use crate::{
     app::App,
     error::{ApiError, Errors, Result},
-    intake::{body, form, openai::Ask},
+    intake::{body, decoding::Decoding, form, openai::Ask},
     middleware::request::Trace,
     render::openai,
+    routes::transcribe::lease,
     transcription::{self, Wish},
 };
 use axum::{
@@ -57,9 +58,14 @@ pub async fn create_transcription(
     })?;
     let form = form::read(bytes, boundary).await?;
     let ask = Ask::parse(&form.fields)?;
-    let pack = app.packs()?.get(&ask.lang)?;
-    trace.speaks(&pack.meta.language);
-    let wish = Wish { audio: form.audio()?, pack, raw: None, channels: Channels::Mix, deadline: None };
+    let wish = Wish {
+        tongue: lease(&app, &trace, &ask.spoken)?,
+        audio: form.audio()?,
+        decoding: Decoding::default(),
+        raw: None,
+        channels: Channels::Mix,
+        deadline: None,
+    };
     let heard = transcription::transcribe(&app, &trace, wish).await?;
     Ok(openai::render(&heard, &ask))
 }
@@ -74,8 +80,11 @@ struct TranscriptionForm {
     /// `s3router-<language>`; any other name leaves the choice to `language`.
     #[schema(example = "s3router-tr")]
     model: String,
-    /// Wins over the language in `model`.
+    /// Wins over the language in `model`; with neither the language is heard.
     language: Option<String>,
+    /// Where the language is to be heard: only these are considered.
+    #[schema(rename = "languages[]")]
+    languages: Option<Vec<String>>,
     /// `json`, `text`, `srt`, `verbose_json` or `vtt`.
     response_format: Option<String>,
     /// `word`, `segment`; needs `verbose_json`.

@@ -7,19 +7,24 @@ use crate::{
 use axum::{Json, extract::State};
 use s3router_core::packs::{LoadedPack, Quarantined};
 use s3router_masks::Kind;
-use s3router_proto::{Pack, PackList, PackState};
+use s3router_proto::{LanguageModel, Pack, PackList, PackState};
 use std::sync::Arc;
 
 /// Every pack in service, and every one that was refused with the reason.
 #[utoipa::path(get, path = "/v1/packs", tag = "packs", responses((status = 200, body = PackList), Errors),
     security((), ("key" = [])))]
 pub async fn list_packs(State(app): State<Arc<App>>) -> Result<Json<PackList>> {
+    list(&app).map(Json)
+}
+
+/// The same for any protocol.
+pub(crate) fn list(app: &App) -> Result<PackList> {
     let loaded = app.packs()?;
     let mut packs: Vec<Pack> = loaded.iter().map(|p| ready(p)).collect();
     packs.extend(loaded.quarantined().iter().map(quarantined));
     let backbone = app.config.engine.backbone.clone();
     let notice = (backbone == "demo").then(|| DEMO.into());
-    Ok(Json(PackList { backbone, notice, packs }))
+    Ok(PackList { backbone, notice, packs })
 }
 
 const DEMO: &str = "the demo model was trained on synthetic speech: it shows the machine, it does not transcribe \
@@ -43,6 +48,7 @@ pub(crate) fn ready(pack: &LoadedPack) -> Pack {
         covers: Some(meta.covers.clone()),
         vocab_size: Some(meta.vocab.len()),
         bytes: Some(pack.bytes),
+        lm: pack.lm.as_ref().map(|lm| LanguageModel { order: lm.order(), words: lm.words() }),
         training: (!meta.training.is_null()).then(|| meta.training.clone()),
     }
 }
@@ -61,6 +67,7 @@ fn quarantined(broken: &Quarantined) -> Pack {
         covers: None,
         vocab_size: None,
         bytes: None,
+        lm: None,
         training: None,
     }
 }

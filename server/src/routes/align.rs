@@ -1,0 +1,104 @@
+//! `POST /align`.
+
+use crate::{
+    app::App,
+    error::{Errors, Result},
+    intake::{
+        align::{Ask, Parameters},
+        upload::{self, Upload},
+        values::Pairs,
+    },
+    middleware::request::Trace,
+    routes::transcribe::{AudioForm, lease},
+    tongue::{Spoken, Tongue, pack_ref},
+    transcription::{compute, decode, timing, within},
+};
+use axum::{
+    Extension, Json,
+    body::{Body, Bytes},
+    extract::{Query, State},
+    http::HeaderMap,
+};
+use s3router_core::{Utterance, audio::Channels, decode::Word, packs::LoadedPack, reading::Aligned};
+use s3router_proto::{AlignedCharacter, AlignedWord, Alignment};
+use std::{sync::Arc, time::Instant};
+
+/// Lays a known text over its audio: when each word and each character is said.
+///
+/// `text` may be a field of the form. What was not said is aligned all the same, with a confidence near 0.
+#[utoipa::path(post, path = "/align", tag = "transcription", params(Parameters),
+    request_body(content((Vec<u8> = "application/octet-stream"), (AudioForm = "multipart/form-data"))),
+    responses((status = 200, body = Alignment), Errors), security((), ("key" = [])))]
+pub async fn align(
+    State(app): State<Arc<App>>,
+    Extension(trace): Extension<Trace>,
+    Query(pairs): Query<Pairs>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Alignment>> {
+    let understand = |pairs: &Pairs| {
+        let ask = Ask::parse(pairs)?;
+        let tongue = lease(&app, &trace, &Spoken::Named(ask.lang.clone()))?;
+        Ok((ask, tongue))
+    };
+    let Upload { working: _working, asked: (ask, tongue), audio } =
+        upload::receive(&app, &trace, pairs, &headers, body, understand).await?;
+    let deadline = ask.deadline;
+    within(&app, &trace, deadline, work(&app, &trace, ask, &tongue, audio)).await.map(Json)
+}
+
+async fn work(app: &App, trace: &Trace, ask: Ask, tongue: &Tongue, audio: Bytes) -> Result<Alignment> {
+    let upload = trace.begun().elapsed();
+    let permit = app.scheduler.admit()?;
+    let [pack] = tongue.candidates() else {
+        return Err(crate::error::ApiError::internal("more than one pack"));
+    };
+    trace.enter("decode");
+    let begun = Instant::now();
+    let samples = decode(app, audio, ask.raw, Channels::Mix).await?.pop().unwrap_or_default();
+    let decoded = begun.elapsed();
+    trace.enter("engine");
+    let done = app.scheduler.submit(Utterance::for_emissions(samples, pack), permit).await?;
+    let begun = Instant::now();
+    let (queue, mut infer, duration) = (done.queue, done.infer, done.transcript.seconds);
+    let aligned = lay(app, pack, done.transcript.emissions, ask.text).await?;
+    infer += begun.elapsed();
+    let timing = timing(upload, decoded, queue, infer, trace.begun().elapsed(), duration);
+    trace.took(timing);
+    Ok(Alignment {
+        lang: pack.meta.language.clone(),
+        duration,
+        score: aligned.score,
+        words: aligned.words.into_iter().map(word).collect(),
+        request_id: trace.id().into(),
+        pack: pack_ref(pack),
+        timing,
+    })
+}
+
+async fn lay(
+    app: &App,
+    pack: &Arc<LoadedPack>,
+    emissions: Option<s3router_core::engine::Emissions>,
+    text: String,
+) -> Result<Aligned> {
+    let pack = Arc::clone(pack);
+    let aligned = compute(app, move || pack.align(&emissions.unwrap_or_default(), &text)).await?;
+    aligned.map_err(|e| crate::error::ApiError { param: Some("text".into()), ..e.into() })
+}
+
+fn word((whole, characters): (Word, Vec<Word>)) -> AlignedWord {
+    let character = |c: Word| AlignedCharacter {
+        character: c.word,
+        start: c.start,
+        end: c.end,
+        confidence: c.confidence,
+    };
+    AlignedWord {
+        word: whole.word,
+        start: whole.start,
+        end: whole.end,
+        confidence: whole.confidence,
+        characters: characters.into_iter().map(character).collect(),
+    }
+}
