@@ -7,7 +7,6 @@ use serde::Serialize;
 use std::{
     io::{Write, stdout},
     net::{SocketAddr, TcpListener},
-    sync::Arc,
     time::Instant,
 };
 
