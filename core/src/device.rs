@@ -17,6 +17,28 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
+    /// Several, as `cuda:0,1` or `cuda:0,cuda:1` names them; the first is where packs are bound.
+    ///
+    /// # Errors
+    /// A name that is none, or one twice.
+    pub fn several(text: &str) -> Result<Vec<Self>, String> {
+        let mut all: Vec<Self> = Vec::new();
+        for name in text.split(',') {
+            let one = match name.trim().parse::<usize>() {
+                Ok(n) if !all.is_empty() => Self::Cuda(n),
+                _ => name.trim().parse()?,
+            };
+            if all.contains(&one) || !all.is_empty() && [Self::Auto, Self::Cpu].contains(&one) {
+                return Err(format!("`{text}`: several devices are GPUs, each named once: cuda:0,1"));
+            }
+            all.push(one);
+        }
+        if all.len() > 1 && [Self::Auto, Self::Cpu].contains(&all[0]) {
+            return Err(format!("`{text}`: several devices are GPUs, each named once: cuda:0,1"));
+        }
+        Ok(all)
+    }
+
     /// The device itself. `Auto` without a usable GPU is the CPU, with one log line that says why.
     ///
     /// # Errors
@@ -88,6 +110,16 @@ mod tests {
             assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), text);
         }
         assert!("gpu".parse::<DeviceChoice>().is_err() && "cuda:x".parse::<DeviceChoice>().is_err());
+    }
+
+    #[test]
+    fn several_gpus_are_a_list() {
+        use DeviceChoice::*;
+        assert_eq!(DeviceChoice::several("auto").unwrap(), [Auto]);
+        assert_eq!(DeviceChoice::several("cuda:0,2,cuda:1").unwrap(), [Cuda(0), Cuda(2), Cuda(1)]);
+        for wrong in ["", "0", "cuda:0,0", "auto,cuda:1", "cuda:0,cpu", "cuda:0,"] {
+            assert!(DeviceChoice::several(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

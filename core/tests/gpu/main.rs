@@ -35,7 +35,7 @@ fn random(shape: &[usize], seed: u64) -> Tensor {
 }
 
 fn mask(rows: usize, cols: usize, seed: usize) -> BitMask {
-    BitMask::from_fn(rows, cols, |n, k| (n * 7 + k * 13 + n * k + seed) % 5 != 0)
+    BitMask::from_fn(rows, cols, |n, k| !(n * 7 + k * 13 + n * k + seed).is_multiple_of(5))
 }
 
 /// Largest difference over the largest magnitude expected.

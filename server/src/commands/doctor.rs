@@ -74,10 +74,20 @@ pub fn run(args: DoctorArgs) -> Result<()> {
 }
 
 fn device(wish: &str) -> Result<String> {
-    let choice: DeviceChoice = wish.parse().map_err(anyhow::Error::msg)?;
-    let device = choice.open()?;
-    let built = if cfg!(feature = "cuda") { "" } else { "; this build has no CUDA" };
-    Ok(format!("{wish} is {:?}{built}", device.location()).to_lowercase())
+    let mut found = Vec::new();
+    for choice in DeviceChoice::several(wish).map_err(anyhow::Error::msg)? {
+        let device = choice.open()?;
+        let why = match choice {
+            _ if !cfg!(feature = "cuda") => "; this build has no CUDA".into(),
+            DeviceChoice::Auto if device.is_cpu() => match DeviceChoice::Cuda(0).open() {
+                Err(error) => format!("; {error}"),
+                Ok(_) => String::new(),
+            },
+            _ => String::new(),
+        };
+        found.push(format!("{choice} is {}{why}", format!("{:?}", device.location()).to_lowercase()));
+    }
+    Ok(found.join(", "))
 }
 
 fn port(address: SocketAddr) -> Result<String> {

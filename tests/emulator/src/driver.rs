@@ -76,7 +76,7 @@ macro_rules! gives {
 always!(0; cuInit, cuCtxSetCurrent, cuCtxSynchronize, cuCtxDestroy_v2, cuDevicePrimaryCtxRelease_v2, cuEventDestroy_v2,
     cuEventRecord, cuEventSynchronize, cuStreamDestroy_v2, cuStreamSynchronize, cuStreamWaitEvent, cuModuleUnload,
     cublasDestroy_v2, cublasSetStream_v2, curandDestroyGenerator, curandSetStream, curandSetPseudoRandomGeneratorSeed);
-always!(NOT_SUPPORTED; cuGetExportTable, cuGetProcAddress, cuGetProcAddress_v2, cuMemcpyPeerAsync, cuModuleLoad,
+always!(NOT_SUPPORTED; cuGetExportTable, cuGetProcAddress, cuGetProcAddress_v2, cuModuleLoad,
     cuMemAllocAsync, cuMemFreeAsync);
 always!(15; cublasDgemmStridedBatched); // CUBLAS_STATUS_NOT_SUPPORTED
 always!(201; curandGenerateNormal, curandGenerateNormalDouble, curandGenerateUniform);
@@ -192,6 +192,19 @@ extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, _stream: us
         Ok(())
     };
     if bytes == 0 { 0 } else { answer(with_heap(copy), INVALID_VALUE) }
+}
+
+// All devices share the one memory.
+#[unsafe(no_mangle)]
+extern "C" fn cuMemcpyPeerAsync(
+    to: u64,
+    _there: usize,
+    from: u64,
+    _here: usize,
+    bytes: usize,
+    stream: usize,
+) -> c_int {
+    cuMemcpyDtoDAsync_v2(to, from, bytes, stream)
 }
 
 #[unsafe(no_mangle)]
