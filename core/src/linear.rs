@@ -5,7 +5,7 @@ use crate::kernels::cuda;
 use crate::{
     Error, Result,
     gate::{Gate, Gates, Segment},
-    kernels::{Activation, Layout, PackedWeight, PanelMask, tensor},
+    kernels::{Activation, Gated, Layout, PackedWeight, PanelMask, tensor},
     model::ops,
 };
 use candle_core::{DType, Device, Tensor};
@@ -42,6 +42,8 @@ pub struct GatedLinear {
     name: String,
     weight: Weight,
     bias: Param,
+    /// The bias as the kernels take it, once packed.
+    values: Option<Vec<f32>>,
 }
 
 /// The one resident copy of W: a tensor while learning or on a GPU, packed for the kernels in serving.
@@ -72,7 +74,7 @@ fn values(tensor: &Tensor) -> Result<Vec<f32>> {
 impl GatedLinear {
     /// W (out, in) under its name, and b (out,).
     pub fn new(name: impl Into<String>, weight: Weight, bias: Param) -> Self {
-        Self { name: name.into(), weight, bias }
+        Self { name: name.into(), weight, bias, values: None }
     }
 
     /// W's name.
@@ -108,6 +110,7 @@ impl GatedLinear {
             Weight::Tensor(weight) => Weight::pack(layout, weight)?,
         };
         self.weight = Weight::Packed(packed.clone());
+        self.values = Some(values(&self.bias.tensor)?);
         Ok(packed)
     }
 
@@ -131,6 +134,21 @@ impl GatedLinear {
             Some(y) => Ok(y),
             None => ops::gelu(&self.portable(x, segments)?),
         }
+    }
+
+    /// W and its masks for the kernels that take a whole layer; `None` where W is not in tiles, or soft gates
+    /// ask for tensors.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn gated<'a>(&'a self, segments: &'a [Segment]) -> Result<Option<Gated<'a>>> {
+        let soft = |s: &Segment| matches!(s.gates.get(&self.name), Gate::Soft(_));
+        let (Weight::Packed(weight), Some(bias)) = (&self.weight, &self.values) else { return Ok(None) };
+        if weight.layout() != Layout::Tiles || segments.iter().any(soft) {
+            return Ok(None);
+        }
+        let masks = segments.iter().map(|s| self.panels(weight, s.gates.get(&self.name)));
+        Ok(Some(Gated { weight, bias, masks: masks.collect::<Result<_>>()? }))
     }
 
     /// All segments in one call of the kernel; `None` where a gradient, a soft gate or a replaced parameter

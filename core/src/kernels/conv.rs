@@ -5,7 +5,7 @@
 //! no im2col copy is made. The first layer (C = 1) is the same with rows of `kernel` samples.
 #![allow(unsafe_code)]
 
-use super::{Norm, PackedWeight, gemm, linear::blocks, misfit, norm, scratch};
+use super::{Layout, Norm, PackedWeight, amx, gemm, linear::blocks, misfit, norm, scratch};
 use crate::Result;
 use rayon::prelude::*;
 
@@ -70,7 +70,7 @@ impl Conv<'_> {
     }
 
     /// All frames of x `(T, C_in)`, one utterance or a piece of one, on this thread.
-    fn run(&self, x: &[f32], y: &mut [f32], pack: &mut scratch::Pack) {
+    pub(super) fn run(&self, x: &[f32], y: &mut [f32], pack: &mut scratch::Pack) {
         let (n, k) = (self.weight.outputs(), self.weight.inputs());
         let step = self.stride * self.channels();
         assert!(y.len() == self.frames(x.len() / self.channels()) * n, "frames of a convolution");
@@ -145,8 +145,11 @@ pub fn chain(layers: &[Conv<'_>], batch: usize, x: &[f32], y: &mut [f32]) -> Res
             std::slice::from_raw_parts_mut(at, piece.len() * channels)
         };
         scratch::with(|s| {
-            let [here, there, _] = &mut s.free;
             let mut x = &x[from..from + need(piece.len()) * c];
+            if last.weight.layout() == Layout::Tiles {
+                return amx::piece(layers, x, y, s);
+            }
+            let [here, there, _] = &mut s.free;
             let mut times = need(piece.len());
             let (mut here, mut there) = (here, there);
             for layer in &layers[..layers.len() - 1] {
@@ -207,7 +210,11 @@ pub fn positional(layer: &Positional<'_>, batch: usize, x: &[f32], y: &mut [f32]
                     None => to.fill(0.0),
                 }
             }
-            let weight = &layer.weights[g];
+            let (weight, y) = (&layer.weights[g], out.at((b * times + rows.start) * c + g * width));
+            if weight.layout() == Layout::Tiles {
+                // SAFETY: the tasks differ in rows or in the group's channels.
+                return unsafe { amx::positional(layer, g, window, y, &mut s.pack) };
+            }
             let block = gemm::Block {
                 a: window,
                 stride: width,
@@ -218,7 +225,7 @@ pub fn positional(layer: &Positional<'_>, batch: usize, x: &[f32], y: &mut [f32]
                 mask: None,
                 n: width,
                 which: 0..width.div_ceil(weight.cols()),
-                c: out.at((b * times + rows.start) * c + g * width),
+                c: y,
                 ldc: c,
                 add: false,
                 bias: layer.bias.map(|b| &b[g * width..(g + 1) * width]),

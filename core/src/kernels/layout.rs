@@ -8,18 +8,24 @@ use crate::Precision;
 pub enum Layout {
     /// f32 in panels as wide as the tier's register tile.
     Panels(Tier),
+    /// bf16 in pairs of AMX tiles, `[n / 32][k / 32][n / 16 % 2][k / 2 % 16][n % 16][k % 2]`: 32 outputs a panel.
+    Tiles,
 }
 
 impl Layout {
     /// What serves a [resolved](Precision::resolve) precision best on this machine.
-    pub fn of(_precision: Precision) -> Self {
-        Self::Panels(Tier::best())
+    pub fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::Bf16 if super::has_bf16() => Self::Tiles,
+            _ => Self::Panels(Tier::best()),
+        }
     }
 
     /// `avx2`, as logs and `s3router doctor` print it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Panels(tier) => tier.name(),
+            Self::Tiles => "amx",
         }
     }
 
@@ -27,7 +33,8 @@ impl Layout {
     pub(super) fn or_scalar(self) -> Self {
         match self {
             Self::Panels(tier) if tier.is_available() => self,
-            Self::Panels(_) => Self::Panels(Tier::Scalar),
+            Self::Tiles if super::has_bf16() => self,
+            _ => Self::Panels(Tier::Scalar),
         }
     }
 
@@ -35,6 +42,15 @@ impl Layout {
     pub(super) fn cols(self) -> usize {
         match self {
             Self::Panels(tier) => tier.panel(),
+            Self::Tiles => 32,
+        }
+    }
+
+    /// The best layout for a convolution of so few channels: a tile's step is 32 of one tap.
+    pub(super) fn for_channels(self, channels: usize) -> Self {
+        match self {
+            Self::Tiles if channels < 32 => Self::Panels(Tier::best()),
+            _ => self,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The masked linear layer: `y = act(x (W ⊙ M)ᵀ + b)`, rows of several languages in one call.
 
-use super::{PackedWeight, PanelMask, gemm, misfit, scratch};
+use super::{Layout, PackedWeight, PanelMask, amx, gemm, misfit, scratch};
 use crate::Result;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -47,6 +47,10 @@ pub fn linear(layer: &Linear<'_>, x: &[f32], segments: &[Segment<'_>], y: &mut [
     let (n, k) = (layer.weight.outputs(), layer.weight.inputs());
     let m = check(layer, x, segments, y)?;
     if m == 0 || n == 0 {
+        return Ok(());
+    }
+    if layer.weight.layout() == Layout::Tiles {
+        amx::linear(layer, x, segments, y);
         return Ok(());
     }
     let tasks = plan(segments, n.div_ceil(layer.weight.cols()), rayon::current_num_threads());

@@ -29,6 +29,11 @@
 //! A bf16 tier for AMX fits at [`PackedWeight`] (another element and panel order) and `gemm` (another
 //! tile); nothing above them would change.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[path = "amx/absent.rs"]
+mod amx;
 pub mod attention;
 pub mod backward;
 pub mod conv;
@@ -43,6 +48,7 @@ pub mod norm;
 mod pack;
 pub mod scalar;
 mod scratch;
+mod stack;
 pub mod tensor;
 mod tier;
 mod tile;
@@ -58,13 +64,14 @@ pub use mask::PanelMask;
 pub use norm::Norm;
 pub use pack::PackedWeight;
 pub use scratch::Aligned;
+pub use stack::{Gated, Layer, Stack};
 pub use tier::Tier;
 
 use lanes::Lanes;
 
 /// Whether this machine has a bf16 tier.
 pub fn has_bf16() -> bool {
-    false
+    amx::available()
 }
 
 /// A computation that [`Tier::run`] can compile for any tier. Implement `run` with `#[inline(always)]`.

@@ -30,6 +30,20 @@ impl Aligned {
     }
 }
 
+impl Aligned {
+    /// The same memory as 16-bit numbers, two a float.
+    pub(super) fn halves(&self) -> &[u16] {
+        // SAFETY: any bits are a u16, and alignment falls.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len * 2) }
+    }
+
+    /// The same, to be written.
+    pub(super) fn halves_mut(&mut self) -> &mut [u16] {
+        // SAFETY: as above, any bits are a float, and `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len * 2) }
+    }
+}
+
 impl std::ops::Deref for Aligned {
     type Target = [f32];
 

@@ -161,6 +161,7 @@ impl Backbone {
         for name in self.encoder.pack_positional(layout)? {
             self.weights.remove(&name);
         }
+        self.extractor.pack(layout)?;
         self.packed = Some(precision);
         Ok(self)
     }
@@ -294,7 +295,7 @@ impl Backbone {
         segments: &[Segment],
         noise: Option<&mut dyn Noise>,
     ) -> Result<Tensor> {
-        self.run(features, segments, noise, &mut |_| ())
+        self.run(features, segments, noise, None)
     }
 
     /// All L + 1 hidden states (B, T, D), and what [`encode`](Self::encode) gives: the embeddings, then the
@@ -315,7 +316,7 @@ impl Backbone {
             ));
         }
         let mut states = Vec::with_capacity(self.config.layers + 1);
-        let encoded = self.run(features, segments, noise, &mut |x| states.push(x.clone()))?;
+        let encoded = self.run(features, segments, noise, Some(&mut |x| states.push(x.clone())))?;
         Ok((states, encoded))
     }
 
@@ -324,7 +325,7 @@ impl Backbone {
         features: &Features,
         segments: &[Segment],
         noise: Option<&mut dyn Noise>,
-        each: &mut dyn FnMut(&Tensor),
+        mut each: Option<&mut dyn FnMut(&Tensor)>,
     ) -> Result<Tensor> {
         covers(segments, features.lengths.len())?;
         let mut silence = Silence;
@@ -342,7 +343,11 @@ impl Backbone {
             let rows = features.tensor.narrow(0, s.rows.start, s.rows.len())?;
             let alone = [Segment { rows: 0..s.rows.len(), gates: s.gates.clone() }];
             let mut pass = Pass { lengths: &lengths[s.rows.clone()], segments: &alone, noise: &mut *noise };
-            self.encoder.forward(&rows, &mut pass, each)
+            self.encoder.forward(
+                &rows,
+                &mut pass,
+                each.as_mut().map(|each| &mut **each as &mut dyn FnMut(&Tensor)),
+            )
         });
         Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
     }

@@ -4,6 +4,7 @@ use super::{config::Config, noise::Noise, noise::Site, ops, schema::Weights};
 use crate::{
     Result,
     gate::{Gates, Segment},
+    kernels::{self, Layer},
     linear::{GatedLinear, Param},
 };
 use candle_core::{DType, Tensor};
@@ -46,6 +47,25 @@ impl Norm {
     pub(crate) fn forward(&self, x: &Tensor, gates: &Gates, to: DType) -> Result<Tensor> {
         ops::layer_norm(x, self.weight.get(gates), self.bias.get(gates), self.eps, to)
     }
+
+    /// Scale and shift as the kernels take them.
+    pub(crate) fn values(&self, gates: &Gates) -> Result<NormValues> {
+        let [gamma, beta] = [&self.weight, &self.bias].map(|param| param.get(gates).to_vec1());
+        Ok(NormValues { gamma: gamma?, beta: beta?, eps: self.eps as f32 })
+    }
+}
+
+/// A norm's numbers.
+pub(crate) struct NormValues {
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+    eps: f32,
+}
+
+impl NormValues {
+    pub(crate) fn as_kernel(&self) -> kernels::Norm<'_> {
+        kernels::Norm { gamma: &self.gamma, beta: &self.beta, eps: self.eps }
+    }
 }
 
 /// A linear of the checkpoint by its name.
@@ -82,6 +102,36 @@ impl Block {
             heads: config.heads,
             pre_norm: config.pre_norm,
         })
+    }
+
+    /// Attention heads.
+    pub(crate) fn heads(&self) -> usize {
+        self.heads
+    }
+
+    /// Its norms' numbers.
+    pub(crate) fn norms(&self, gates: &Gates) -> Result<[NormValues; 2]> {
+        Ok([self.norm.values(gates)?, self.final_norm.values(gates)?])
+    }
+
+    /// This layer as the kernels take a whole one; `None` where a weight is not in tiles.
+    pub(crate) fn layer<'a>(
+        &'a self,
+        norms: &'a [NormValues; 2],
+        segments: &'a [Segment],
+    ) -> Result<Option<Layer<'a>>> {
+        let [q, k, v] = &self.qkv;
+        let mut gated = Vec::with_capacity(6);
+        for linear in [q, k, v, &self.out, &self.up, &self.down] {
+            match linear.gated(segments)? {
+                Some(g) => gated.push(g),
+                None => return Ok(None),
+            }
+        }
+        let Ok([q, k, v, out, up, down]) = <[_; 6]>::try_from(gated) else { return Ok(None) };
+        let norms = [norms[0].as_kernel(), norms[1].as_kernel()];
+        let layer = Layer { qkv: [q, k, v], out, up, down, norms };
+        Ok(layer.serves(self.heads).then_some(layer))
     }
 
     /// Its six linears.

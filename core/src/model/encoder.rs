@@ -1,7 +1,7 @@
 //! Features to hidden states: projection, positional convolution, transformer.
 
 use super::{
-    block::{Block, Norm, Pass, linear},
+    block::{Block, Norm, NormValues, Pass, linear},
     config::Config,
     noise::Site,
     ops,
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Result,
     gate::Gates,
-    kernels::{Layout, PackedWeight, tensor},
+    kernels::{Layout, PackedWeight, Stack, tensor},
     linear::{GatedLinear, Param},
 };
 use candle_core::{DType, Tensor};
@@ -51,9 +51,16 @@ impl Encoder {
         &self,
         features: &Tensor,
         pass: &mut Pass<'_>,
-        each: &mut dyn FnMut(&Tensor),
+        each: Option<&mut dyn FnMut(&Tensor)>,
     ) -> Result<Tensor> {
         let mut x = self.embed(features, pass)?;
+        let each = match each {
+            Some(each) => each,
+            None => match self.stacked(&x, pass)? {
+                Some(y) => return Ok(y),
+                None => &mut |_: &Tensor| (),
+            },
+        };
         for (i, block) in self.blocks.iter().enumerate() {
             each(&x);
             if pass.noise.keep_layer(i) {
@@ -65,6 +72,28 @@ impl Encoder {
             x = self.norm.forward(&x, pass.gates(), DType::F32)?;
         }
         Ok(x)
+    }
+
+    /// All layers in one call of the kernels, where they can; the same as layer by layer but for rounding.
+    fn stacked(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>> {
+        let replaced = pass.segments.iter().any(|s| s.gates.replaces());
+        if replaced || !pass.noise.silent() || !tensor::serves(&[x]) {
+            return Ok(None);
+        }
+        let norms = self.blocks.iter().map(|b| b.norms(pass.gates())).collect::<Result<Vec<_>>>()?;
+        let layers = self.blocks.iter().zip(&norms).map(|(b, norms)| b.layer(norms, pass.segments));
+        let Some(layers) = layers.collect::<Result<Option<Vec<_>>>>()? else { return Ok(None) };
+        let last = self.pre_norm.then(|| self.norm.values(pass.gates())).transpose()?;
+        let segments: Vec<_> = pass.segments.iter().map(|s| s.rows.clone()).collect();
+        let stack = Stack {
+            layers: &layers,
+            pre_norm: self.pre_norm,
+            heads: self.blocks[0].heads(),
+            last: last.as_ref().map(NormValues::as_kernel),
+            segments: &segments,
+            lengths: pass.lengths,
+        };
+        Ok(Some(tensor::stack(x, &stack)?))
     }
 
     /// Every linear.

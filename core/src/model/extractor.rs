@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Result,
-    kernels::{After, Conv, Norm, PackedWeight, Tier, tensor},
+    kernels::{After, Conv, Layout, Norm, PackedWeight, Tier, tensor},
 };
 use candle_core::{DType, Tensor};
 
@@ -71,6 +71,20 @@ impl Extractor {
             for block in blocks {
                 block.weight = block.weight.to_dtype(dtype)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Packs the convolutions in another layout.
+    pub(crate) fn pack(&mut self, layout: Layout) -> Result<()> {
+        let Self::Packed(blocks, _) = self else { return Ok(()) };
+        // All behind the first or none: a chain goes through one kernel.
+        let narrow = blocks.iter().skip(1).any(|b| b.weight.inputs() / b.kernel < 32);
+        let layout = if narrow { Layout::Panels(Tier::best()) } else { layout };
+        for block in blocks.iter_mut().filter(|b| b.weight.layout() != layout) {
+            let (out, channels) = (block.weight.outputs(), block.weight.inputs() / block.kernel);
+            let values = block.weight.unpack_conv(block.kernel);
+            block.weight = PackedWeight::from_conv(layout, [out, channels, block.kernel], &values)?;
         }
         Ok(())
     }

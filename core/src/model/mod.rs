@@ -16,6 +16,8 @@ mod identity;
 mod noise;
 pub mod ops;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 pub use backbone::Backbone;
 pub use batch::{Batch, Features};

@@ -4,8 +4,8 @@
 mod rows;
 
 use super::{
-    Activation, Attention, Conv, Norm, PackedWeight, PanelMask, Positional, Segment, Tier, attention, conv,
-    linear, linear::Linear, norm,
+    Activation, Attention, Conv, Norm, PackedWeight, PanelMask, Positional, Segment, Stack, Tier, attention,
+    conv, linear, linear::Linear, norm,
 };
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rows::{Gelu, LayerNorm, Softmax};
@@ -87,6 +87,14 @@ pub fn positional(
 /// Shapes that do not fit.
 pub fn chain(x: &Tensor, layers: &[Conv<'_>], over_time: Option<&Norm<'_>>) -> Result<Tensor> {
     x.contiguous()?.apply_op1_no_bwd(&Chain { layers, over_time })
+}
+
+/// [`Stack::run`] on x `(B, T, D)`.
+///
+/// # Errors
+/// Parts that do not fit.
+pub fn stack(x: &Tensor, stack: &Stack<'_>) -> Result<Tensor> {
+    x.contiguous()?.apply_op1_no_bwd(&StackOp(stack))
 }
 
 /// The contiguous elements of a tensor.
@@ -216,5 +224,18 @@ impl CustomOp1 for Chain<'_> {
             }
             Ok(())
         })
+    }
+}
+
+struct StackOp<'a>(&'a Stack<'a>);
+
+impl CustomOp1 for StackOp<'_> {
+    fn name(&self) -> &'static str {
+        "transformer"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = slice(x, xl)?;
+        filled(xl.shape(), |y| self.0.run(x, y))
     }
 }

@@ -2,6 +2,8 @@
 
 mod layers;
 mod products;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tiles;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 

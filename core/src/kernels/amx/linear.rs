@@ -1,0 +1,120 @@
+//! Linears on tiles: work shared out over threads, rows of several languages in one call.
+#![allow(unsafe_code)]
+
+use super::{
+    product::{Block, DEEP},
+    rows::Rows,
+    sink::{Finish, Sink, ToRows},
+    tile::Tiles,
+};
+use crate::kernels::{
+    Activation, PackedWeight, PanelMask, linear::Linear, linear::Segment, linear::blocks, scratch,
+};
+use rayon::prelude::*;
+use std::{cell::Cell, ops::Range};
+
+/// Rows of a block, at most: at DEEP steps they fill half an L2.
+const TALL: usize = 512;
+
+/// Some rows times one weight under one mask.
+pub(super) struct Job<'a, S> {
+    pub(super) weight: &'a PackedWeight,
+    pub(super) mask: Option<&'a PanelMask>,
+    /// Rows of the left side; the first is a multiple of 16.
+    pub(super) rows: Range<usize>,
+    /// Its row 0 is the left side's row 0.
+    pub(super) sink: S,
+}
+
+/// A sink whose rows are counted from `first`.
+struct From<'a, S> {
+    sink: &'a S,
+    first: usize,
+}
+
+impl<S: Sink> Sink for From<'_, S> {
+    #[inline(always)]
+    fn expect(&self, panel: usize, row: usize) {
+        self.sink.expect(panel, self.first + row);
+    }
+
+    #[inline(always)]
+    unsafe fn put(
+        &self,
+        panel: usize,
+        row: usize,
+        lo: std::arch::x86_64::__m512,
+        hi: std::arch::x86_64::__m512,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { self.sink.put(panel, self.first + row, lo, hi) }
+    }
+}
+
+/// Runs all jobs over the current pool.
+///
+/// # Safety
+/// The sinks' rows and panels are writable, disjoint among the jobs, and no one else's; weights are tiles,
+/// masks fit them, and the left side is as wide as each weight.
+pub(super) unsafe fn products<S: Sink + Sync>(left: &Rows, jobs: &[Job<'_, S>]) {
+    let threads = rayon::current_num_threads();
+    let blocks_of = |job: &Job<'_, S>| job.rows.len().div_ceil(TALL);
+    let all: usize = jobs.iter().map(blocks_of).sum();
+    // Enough tasks that all threads have work to the end; a task's first panel and last rows are not hidden.
+    let groups = if threads == 1 { 1 } else { (threads * 4).div_ceil(all.max(1)) };
+    let mut tasks = Vec::with_capacity(all * groups);
+    for job in jobs {
+        let panels = job.weight.outputs().div_ceil(32);
+        let wide = panels.div_ceil(groups).max(4);
+        for panels in blocks(0..panels, wide, 1) {
+            tasks.extend(blocks(job.rows.clone(), TALL, 32).map(|rows| (job, rows, panels.clone())));
+        }
+    }
+    tasks.into_par_iter().with_max_len(1).for_each(|(job, rows, panels)| {
+        if rows.is_empty() {
+            return;
+        }
+        let block = Block {
+            left: left.from(rows.start),
+            rows: rows.len(),
+            weights: job.weight.tiles(),
+            mask: job.mask.map(PanelMask::words),
+            panels,
+            deep: DEEP,
+            sink: From { sink: &job.sink, first: rows.start },
+        };
+        // SAFETY: tiles exist only where AMX does; the rest is the caller's.
+        scratch::with(|s| unsafe { block.run(&Tiles::configure(), &mut s.pack) });
+    });
+}
+
+/// [`linear()`](super::super::linear()) for tiles, its arguments checked.
+pub(in crate::kernels) fn linear(layer: &Linear<'_>, x: &[f32], segments: &[Segment<'_>], y: &mut [f32]) {
+    thread_local!(static ROWS: Cell<Rows> = Cell::default());
+    let (n, k) = (layer.weight.outputs(), layer.weight.inputs());
+    let mut left = ROWS.take();
+    // Each segment starts on a whole tile.
+    left.fit(segments.iter().map(|s| s.rows.len().next_multiple_of(16)).sum(), k);
+    let mut first = 0;
+    let jobs = segments.iter().map(|Segment { rows, mask }| {
+        left.narrow(first, &x[rows.start * k..rows.end * k], k);
+        let job = Job {
+            weight: layer.weight,
+            mask: *mask,
+            rows: first..first + rows.len(),
+            sink: ToRows {
+                finish: Finish { bias: layer.bias, gelu: layer.activation == Activation::Gelu },
+                at: y.as_mut_ptr().wrapping_add(rows.start * n).wrapping_sub(first * n),
+                stride: n,
+                width: n,
+                add: layer.add,
+            },
+        };
+        first += rows.len().next_multiple_of(16);
+        job
+    });
+    let jobs: Vec<_> = jobs.collect();
+    // SAFETY: segments are disjoint rows of y; `check` held shapes and masks against the weight.
+    unsafe { products(&left, &jobs) };
+    ROWS.set(left);
+}
