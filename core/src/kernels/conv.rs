@@ -119,6 +119,10 @@ pub fn chain(layers: &[Conv<'_>], batch: usize, x: &[f32], y: &mut [f32]) -> Res
     let frames = layers.iter().fold(times, |times, layer| layer.frames(times));
     for layer in layers {
         layer.check(channels)?;
+        let early = std::ptr::eq(layer, first) && layer.weight.layout() != Layout::Tiles;
+        if !early && layer.weight.layout() != last.weight.layout() {
+            return Err(misfit(format!("{:?} and {:?} in one chain", layer.weight, last.weight)));
+        }
         channels = layer.weight.outputs();
     }
     if x.len() != batch * times * first.channels() || y.len() != batch * frames * channels {

@@ -2,10 +2,12 @@
 //!
 //! # A tour
 //! [`scalar`] says what every kernel computes, in plain loops; the tests hold all tiers to it.
-//! [`Tier`] is the instruction set, asked of the machine once. Kernels are written once over `lanes`
-//! (a vector of f32), and `Tier::run` compiles them for each tier.
+//! [`Tier`] is the instruction set, asked of the machine once. The f32 kernels are written once over `lanes`
+//! (a vector of f32), and `Tier::run` compiles them for each tier. `amx` is the bf16 tier, for matrix units.
+//! [`Layout`] says which of the two a weight was packed for: f32 or bf16 is the user's choice
+//! ([`Precision`](crate::Precision)), made when the weights are read, never per call.
 //!
-//! The heart is a matrix product with the mask for free. [`PackedWeight`] holds W in **panels**: `COLS`
+//! The heart is a matrix product with the mask for free. [`PackedWeight`] holds W in **panels**: a few
 //! outputs side by side, all of K down, so that the inner loop reads it straight through. [`PanelMask`]
 //! is the mask in the same order. `gemm` walks a block of the output:
 //!
@@ -18,16 +20,16 @@
 //!         for each group of ROWS rows: one register tile        (tile.rs)
 //! ```
 //! So masking costs one pass over a panel that dozens of tiles then read, and `W ⊙ M` never exists beyond
-//! one panel per thread. [`linear()`] adds segments (rows of several languages, one call, one reading of W)
+//! one panel per thread; `amx` goes further and copies the next panel while the tile unit works on this one.
+//!
+//! [`linear()`] adds segments (rows of several languages, one call, one reading of W)
 //! and threads; [`conv`] reads overlapping rows as a matrix without copying them; [`attention()`] and
-//! `positional_conv` use the same block product; [`norm`] holds what works row by row.
+//! `positional_conv` use the same block product; [`norm`] holds what works row by row; [`Stack`] is all the
+//! transformer's layers in one call, where the tier has one.
 //!
 //! A row's result depends on nothing but that row: not on its neighbours, nor on how many there are.
 //!
 //! Tried and left: masking in the inner loop (7–12 % slower), materialising `W ⊙ M` (8–25 %).
-//!
-//! A bf16 tier for AMX fits at [`PackedWeight`] (another element and panel order) and `gemm` (another
-//! tile); nothing above them would change.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;

@@ -9,16 +9,47 @@ use std::cell::Cell;
 struct Line([f32; 16]);
 
 /// Floats that start on a cache line.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Aligned {
-    lines: Vec<Line>,
+    memory: Memory,
     len: usize,
 }
+
+enum Memory {
+    Lines(Vec<Line>),
+    /// Large buffers, in pages of 2 MB where the system grants them: tiles are read from many places at
+    /// once, and a thousand small pages would not find their addresses in time.
+    Pages(memmap2::MmapMut),
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::Lines(Vec::new())
+    }
+}
+
+/// Bytes from which a buffer gets pages of its own.
+const LARGE: usize = 2 << 20;
 
 impl Aligned {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
-        Self { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
+        let memory = match Self::pages(len * size_of::<f32>()) {
+            Some(pages) => Memory::Pages(pages),
+            None => Memory::Lines(vec![Line([0.0; 16]); len.div_ceil(16)]),
+        };
+        Self { memory, len }
+    }
+
+    fn pages(bytes: usize) -> Option<memmap2::MmapMut> {
+        if bytes < LARGE {
+            return None;
+        }
+        let pages = memmap2::MmapMut::map_anon(bytes).ok()?;
+        #[cfg(target_os = "linux")]
+        // A wish: without it the buffer works as well.
+        let _ = pages.advise(memmap2::Advice::HugePage);
+        Some(pages)
     }
 
     /// At least `len` floats with unspecified content.
@@ -28,19 +59,31 @@ impl Aligned {
         }
         &mut self[..len]
     }
-}
 
-impl Aligned {
+    fn start(&self) -> *const f32 {
+        match &self.memory {
+            Memory::Lines(lines) => lines.as_ptr().cast(),
+            Memory::Pages(pages) => pages.as_ptr().cast(),
+        }
+    }
+
+    fn start_mut(&mut self) -> *mut f32 {
+        match &mut self.memory {
+            Memory::Lines(lines) => lines.as_mut_ptr().cast(),
+            Memory::Pages(pages) => pages.as_mut_ptr().cast(),
+        }
+    }
+
     /// The same memory as 16-bit numbers, two a float.
     pub(super) fn halves(&self) -> &[u16] {
         // SAFETY: any bits are a u16, and alignment falls.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len * 2) }
+        unsafe { std::slice::from_raw_parts(self.start().cast(), self.len * 2) }
     }
 
     /// The same, to be written.
     pub(super) fn halves_mut(&mut self) -> &mut [u16] {
         // SAFETY: as above, any bits are a float, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len * 2) }
+        unsafe { std::slice::from_raw_parts_mut(self.start_mut().cast(), self.len * 2) }
     }
 }
 
@@ -48,15 +91,15 @@ impl std::ops::Deref for Aligned {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: `lines` holds at least `len` initialised floats, contiguous by `repr(C)`.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        // SAFETY: the memory holds at least `len` initialised floats, contiguous, on a cache line.
+        unsafe { std::slice::from_raw_parts(self.start(), self.len) }
     }
 }
 
 impl std::ops::DerefMut for Aligned {
     fn deref_mut(&mut self) -> &mut [f32] {
         // SAFETY: as above, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.start_mut(), self.len) }
     }
 }
 

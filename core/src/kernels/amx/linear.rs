@@ -58,16 +58,19 @@ impl<S: Sink> Sink for From<'_, S> {
 /// masks fit them, and the left side is as wide as each weight.
 pub(super) unsafe fn products<S: Sink + Sync>(left: &Rows, jobs: &[Job<'_, S>]) {
     let threads = rayon::current_num_threads();
-    let blocks_of = |job: &Job<'_, S>| job.rows.len().div_ceil(TALL);
-    let all: usize = jobs.iter().map(blocks_of).sum();
+    // A deep K is cut, and each of a task's panels keeps its sums between the parts, so fewer rows there; and
+    // few tasks, since each reads all of the left side anew.
+    let deep = jobs.iter().any(|job| job.weight.inputs() > 32 * DEEP);
+    let (tall, each) = if deep { (TALL / 2, 2) } else { (TALL, 4) };
+    let all: usize = jobs.iter().map(|job| job.rows.len().div_ceil(tall)).sum();
     // Enough tasks that all threads have work to the end; a task's first panel and last rows are not hidden.
-    let groups = if threads == 1 { 1 } else { (threads * 4).div_ceil(all.max(1)) };
+    let groups = if threads == 1 { 1 } else { (threads * each).div_ceil(all.max(1)) };
     let mut tasks = Vec::with_capacity(all * groups);
     for job in jobs {
         let panels = job.weight.outputs().div_ceil(32);
         let wide = panels.div_ceil(groups).max(4);
         for panels in blocks(0..panels, wide, 1) {
-            tasks.extend(blocks(job.rows.clone(), TALL, 32).map(|rows| (job, rows, panels.clone())));
+            tasks.extend(blocks(job.rows.clone(), tall, 32).map(|rows| (job, rows, panels.clone())));
         }
     }
     tasks.into_par_iter().with_max_len(1).for_each(|(job, rows, panels)| {

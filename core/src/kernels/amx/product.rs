@@ -34,6 +34,23 @@ pub(super) struct Left<'a> {
     pub(super) steps: &'a [u32],
 }
 
+impl Left<'_> {
+    /// Asks L1 for the tiles of a step to come.
+    #[inline(always)]
+    fn fetch(&self, row: usize, step: usize, half: usize) {
+        if let Some(&ahead) = self.steps.get(step) {
+            let a = self.at.wrapping_add(row / 16 * self.half + ahead as usize);
+            for i in 0..16 {
+                // SAFETY: hints.
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>(a.wrapping_add(i * self.row).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(a.wrapping_add(half + i * self.row).cast());
+                }
+            }
+        }
+    }
+}
+
 /// A block of `A (W ⊙ M)ᵀ`.
 pub(super) struct Block<'a, S> {
     pub(super) left: Left<'a>,
@@ -141,6 +158,7 @@ impl<S: Sink> Block<'_, S> {
                     for (s, &offset) in self.left.steps[steps.clone()].iter().enumerate() {
                         let a = a.wrapping_add(offset as usize);
                         tile::step(a, half, self.left.row, b.wrapping_add(s * 2 * TILE));
+                        self.left.fetch(row, steps.start + s + 2, half);
                         next.bring(share);
                         self.finish(&mut waiting, pace);
                         if last && s < rows {

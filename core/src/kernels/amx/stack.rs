@@ -44,7 +44,8 @@ pub(in crate::kernels) fn stack(stack: &Stack<'_>, x: &[f32], y: &mut [f32]) -> 
         return Ok(());
     }
     let mut space = SPACE.take();
-    stack.through(x, y, batch, times, width, &mut space);
+    // From inside the pool: each of the hundreds of calls to come then finds its threads awake.
+    rayon::scope(|_| stack.through(x, y, batch, times, width, &mut space));
     SPACE.set(space);
     Ok(())
 }

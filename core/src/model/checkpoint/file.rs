@@ -22,6 +22,23 @@ impl Deref for Bytes {
     }
 }
 
+impl Bytes {
+    /// Lets go of what was read of a mapped tensor, so that a checkpoint read tensor by tensor never counts
+    /// as memory in whole.
+    #[allow(unsafe_code)]
+    pub(super) fn release(&self, entry: &Entry) {
+        #[cfg(unix)]
+        if let Self::Mapped(map) = self {
+            let end = entry.end.min(map.len());
+            let start = entry.start.min(end);
+            // SAFETY: the map is private and never written, so dropped pages come back from the file as they were.
+            // A refusal costs memory only.
+            let _ =
+                unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+        }
+    }
+}
+
 /// Maps a checkpoint, so that only the tensors asked for are ever read from disk.
 #[allow(unsafe_code)]
 pub(super) fn map(path: &Path) -> Result<Bytes> {

@@ -100,6 +100,7 @@ impl Checkpoint {
             Some(Stored::InMemory(tensor)) => Ok(Some(tensor.clone())),
             Some(Stored::InFile { file, entry }) => {
                 let tensor = entry.read(&self.files[*file]);
+                self.files[*file].release(entry);
                 tensor.map(Some).map_err(|e| Error::Model(format!("tensor `{name}`: {e}")))
             }
         }
