@@ -1,6 +1,6 @@
 //! A backbone packed in bf16 against itself in f32: every kind, whole and in batches.
 
-use super::{Backbone, Config, ExtractorNorm};
+use super::{Backbone, Config, ExtractorNorm, Source};
 use crate::{
     Precision,
     gate::{Gates, Segment},
@@ -67,8 +67,10 @@ fn bf16_stays_near_f32_and_knows_the_same_identity() {
     if Precision::Bf16.resolve(&Device::Cpu).is_err() {
         return;
     }
-    for config in kinds() {
-        let [f32, bf16] = [Precision::F32, Precision::Bf16].map(|p| packed(&config, p));
+    let both = [Precision::F32, Precision::Bf16];
+    let random = kinds().map(|config| both.map(|p| packed(&config, p)));
+    let demo = both.map(|p| Backbone::load_packed(&Source::Demo, &Device::Cpu, p).unwrap());
+    for [f32, bf16] in random.into_iter().chain([demo]) {
         assert_eq!((bf16.precision(), bf16.kernel()), (Precision::Bf16, "amx"));
         let wave = wave(1, 8000);
         let hidden =
