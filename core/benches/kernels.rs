@@ -129,13 +129,13 @@ fn layer(c: &mut Criterion) {
                 down: gated(&down, d, Some(1)),
                 norms: [norm, norm],
             }];
-            let lengths = vec![times; batch];
+            let (lengths, segments) = (vec![times; batch], std::iter::once(0..batch).collect::<Vec<_>>());
             let stack = Stack {
                 layers: &layers,
                 pre_norm: true,
                 heads,
                 last: Some(norm),
-                segments: &[0..batch],
+                segments: &segments,
                 lengths: &lengths,
             };
             let x = noise(batch * times * d);
