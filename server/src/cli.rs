@@ -1,6 +1,6 @@
 //! The commands of `s3router`; each one's flags and work are in [`crate::commands`].
 
-use crate::commands::{bench, convert, demo, doctor, emissions, packs, serve, transcribe};
+use crate::commands::{bench, convert, demo, doctor, emissions, health, packs, serve, transcribe};
 use clap::{Parser, Subcommand};
 
 /// One speech backbone stays resident; a mask per language makes it hear eleven, or yours.
@@ -25,6 +25,8 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// Say what works on this machine, what does not, and the cure
     Doctor(doctor::DoctorArgs),
+    /// Ask a running server whether it is ready; for container health checks
+    Health(health::HealthArgs),
     /// List, inspect, verify and compare packs; count what they save
     Packs(packs::PacksArgs),
     /// Measure speed and memory on this machine
@@ -44,6 +46,7 @@ impl Cli {
             Command::Emissions(args) => emissions::run(args),
             Command::Convert(args) => convert::run(args),
             Command::Doctor(args) => doctor::run(args),
+            Command::Health(args) => health::run(args),
             Command::Packs(args) => packs::run(args),
             Command::Bench(args) => bench::run(args),
         }

@@ -144,3 +144,43 @@ fn an_admin_address_without_a_token_is_refused() {
     let line = fails(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     assert!(line.starts_with("error: --admin-listen needs a token"), "{line}");
 }
+
+#[test]
+fn health_asks_the_address_that_serve_was_given() {
+    let server = serve(&[]);
+    let listen = server.1.trim_start_matches("http://");
+    let asked = s3router(&["health"]).env("S3ROUTER_LISTEN", listen).output().unwrap();
+    assert!(asked.status.success() && asked.stderr.is_empty(), "{asked:?}");
+    assert!(s3router(&["health", "--live", "--listen", listen]).status().unwrap().success());
+
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let line = fails(&["health", "--listen", &nobody, "--timeout", "2"]);
+    assert!(line.starts_with("error: no answer from") && line.contains(&nobody), "{line}");
+}
+
+#[test]
+fn shards_of_a_manifest_make_the_whole() {
+    let clips = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/demo/clips");
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("clips.tsv");
+    std::fs::write(&manifest, format!("{clips}/tr.wav\ttr\n{clips}/ky.flac\tky\n{clips}/en.wav\n")).unwrap();
+    let run = |more: &[&str]| {
+        let manifest = manifest.to_str().unwrap();
+        let out =
+            s3router(&["transcribe", "--manifest", manifest, "--lang", "en"]).args(more).output().unwrap();
+        assert!(out.status.success(), "{out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let whole = run(&[]);
+    assert_eq!(whole.lines().count(), 3, "{whole}");
+    let part = folder.path().join("part-0.tsv");
+    assert!(run(&["--shard", "0/2", "--output", part.to_str().unwrap()]).is_empty());
+    let parts = [std::fs::read_to_string(&part).unwrap(), run(&["--shard", "1/2"])];
+    let mut lines: Vec<_> = parts.iter().flat_map(|p| p.lines()).collect();
+    lines.sort_by_key(|l| whole.lines().position(|w| w == *l));
+    assert_eq!(lines, whole.lines().collect::<Vec<_>>());
+
+    std::fs::write(&manifest, "a.wav\ttlh\n").unwrap();
+    let line = fails(&["transcribe", "--manifest", manifest.to_str().unwrap()]);
+    assert!(line.contains("tlh"), "{line}");
+}

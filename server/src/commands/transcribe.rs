@@ -1,6 +1,10 @@
 //! `s3router transcribe`: files to text, no server needed.
 
 use crate::{
+    commands::{
+        manifest::{Job, Shard, read},
+        output::Output,
+    },
     config::{EngineConfig, Limits},
     intake::query::Format,
     load::load,
@@ -15,7 +19,6 @@ use s3router_core::{
 use s3router_proto::{PackRef, Timing};
 use std::{
     fs,
-    io::{Write, stdout},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -27,14 +30,24 @@ use std::{
 Examples:
   s3router transcribe clip.wav --lang tr
   s3router transcribe *.mp3 --lang zh_TW --format json     # one JSON object a line
-  s3router transcribe talk.m4a --lang en --format srt > talk.srt")]
+  s3router transcribe talk.m4a --lang en --format srt > talk.srt
+  s3router transcribe --manifest clips.tsv --shard 3/16 --format json --output part-3.jsonl")]
 pub struct TranscribeArgs {
     /// Audio of any common container.
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "manifest", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Language, under any of its names: `zh_TW`, `zh-TW`, `sv`.
-    #[arg(long, short)]
-    lang: String,
+    /// Files to transcribe, one a line: `path`, or `path<TAB>language`. Paths are relative to the manifest.
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    manifest: Option<PathBuf>,
+    /// Take the manifest's lines I, I+N, I+2N, … and leave the rest to others; I counts from 0.
+    #[arg(long, value_name = "I/N", requires = "manifest")]
+    shard: Option<Shard>,
+    /// Language, under any of its names: `zh_TW`, `zh-TW`, `sv`. A language in the manifest beats it.
+    #[arg(long, short, required_unless_present = "manifest")]
+    lang: Option<String>,
+    /// Write here instead of standard output; the file appears when every file has been tried, never half.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// Form of the answer: text, json, verbose_json, srt or vtt. Several files as text: `path<TAB>text`.
     #[arg(long, default_value = "text", value_name = "FORM")]
     format: Format,
@@ -47,25 +60,41 @@ pub struct TranscribeArgs {
 /// # Errors
 /// When the model or the language cannot be had, or any file failed.
 pub fn run(args: TranscribeArgs) -> Result<()> {
-    if args.files.len() > 1 && matches!(args.format, Format::Srt | Format::Vtt) {
-        bail!("subtitles are made for one file at a time: {} were given", args.files.len());
+    let jobs = jobs(&args)?;
+    if jobs.len() > 1 && matches!(args.format, Format::Srt | Format::Vtt) {
+        bail!("subtitles are made for one file at a time: {} were given", jobs.len());
     }
     let loaded = load(&args.engine)?;
-    let pack = loaded.packs.now().get(&args.lang)?;
-    let mut out = stdout().lock();
+    // Every language is looked up before any work: a misspelt one should not be found after an hour.
+    let packs = loaded.packs.now();
+    let jobs =
+        jobs.into_iter().map(|job| Ok((packs.get(&job.lang)?, job.file))).collect::<Result<Vec<_>>>()?;
+    let several = jobs.len() > 1 || args.manifest.is_some();
+    let mut out = Output::open(args.output.as_deref())?;
     let mut failed = 0;
-    for file in &args.files {
-        match hear(file, &pack, &loaded.transcribe) {
-            Ok(heard) => write!(out, "{}", line(file, &heard, &args))?,
+    for (pack, file) in &jobs {
+        match hear(file, pack, &loaded.transcribe) {
+            Ok(heard) => out.write(&line(file, &heard, args.format, several))?,
             Err(error) => {
                 failed += 1;
                 eprintln!("error: {}: {error:#}", file.display());
             }
         }
     }
+    out.close()?;
     match failed {
         0 => Ok(()),
-        n => bail!("{n} of {} files were not transcribed", args.files.len()),
+        n => bail!("{n} of {} files were not transcribed", jobs.len()),
+    }
+}
+
+fn jobs(args: &TranscribeArgs) -> Result<Vec<Job>> {
+    match &args.manifest {
+        Some(manifest) => read(manifest, args.lang.as_deref(), args.shard.unwrap_or_default()),
+        None => {
+            let lang = args.lang.clone().context("--lang says which language the files are in")?;
+            Ok(args.files.iter().map(|file| Job { file: file.clone(), lang: lang.clone() }).collect())
+        }
     }
 }
 
@@ -103,10 +132,10 @@ fn hear(file: &Path, pack: &Arc<LoadedPack>, transcribe: &crate::app::Transcribe
     })
 }
 
-fn line(file: &Path, heard: &Heard, args: &TranscribeArgs) -> String {
-    let body = native::body(heard, args.format, true, 0, &file.display().to_string());
-    match args.format {
-        Format::Text if args.files.len() > 1 => format!("{}\t{body}", file.display()),
+fn line(file: &Path, heard: &Heard, format: Format, several: bool) -> String {
+    let body = native::body(heard, format, true, 0, &file.display().to_string());
+    match format {
+        Format::Text if several => format!("{}\t{body}", file.display()),
         Format::Json | Format::VerboseJson => body + "\n",
         _ => body,
     }
