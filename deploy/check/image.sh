@@ -52,7 +52,7 @@ RUN mkdir -p /usr/local/cargo/registry /usr/local/rustup/toolchain'
 else
     program=${PROGRAM:-target/$profile/s3router}
     [ -n "${PROGRAM:-}" ] || cargo build --quiet --profile "$profile" -p s3router-server
-    (cd "$work" && apt-get download -qq tini >/dev/null && dpkg-deb -x tini_*.deb tini && rm tini_*.deb) ||
+    (cd "$work" && apt-get -o APT::Sandbox::User=root download -qq tini >/dev/null && dpkg-deb -x tini_*.deb tini && rm tini_*.deb) ||
         skip "image: Debian's tini cannot be had"
     # What the stage `build` leaves; the Dockerfile's own last stage makes the image of it.
     rm -rf "$work/stage"
@@ -85,6 +85,8 @@ cleanup() {
     runc delete --force "$name" >/dev/null 2>&1 || true
     "${store[@]}" umount "$container" >/dev/null 2>&1 || true
     "${store[@]}" rm "$container" >/dev/null 2>&1 || true
+    # Layers of the build are worth keeping, a program of last time is not.
+    [ "$build" = source ] || "${store[@]}" rmi --prune >/dev/null 2>&1 || true
 }
 trap cleanup EXIT
 [ ! -e "$rootfs/bin/sh" ] || fail "the base has a shell: it proves less than it should"

@@ -5,6 +5,7 @@
 #   deploy/check/lint.sh          # seconds, after tools of about 250 MB are in target/check/tools
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+shopt -s nullglob
 . deploy/check/lib.sh
 
 work=${WORK:-$PWD/target/check}

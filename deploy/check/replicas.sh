@@ -102,7 +102,7 @@ lose() {
     before=$(answers)
     kill "-$1" "${replica[2]}"
     code=0
-    wait "${replica[2]}" || code=$?
+    { wait "${replica[2]}" || code=$?; } 2>/dev/null
     wait_for 60 at_least $((before + 60)) || fail "after the loss of a replica no answers come"
     touch "$work/stop"
     wait "${loads[@]}"
