@@ -23,8 +23,10 @@ pub mod model;
 pub mod packs;
 pub mod precision;
 pub mod reading;
+pub mod residency;
 pub mod window;
 
 pub use engine::{Engine, Utterance};
 pub use error::{Error, Kind, Result};
 pub use precision::Precision;
+pub use residency::Residency;
