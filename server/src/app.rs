@@ -30,7 +30,7 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
     pub(crate) admin_tokens: Keys,
-    /// One per core: decoding is computing, and more threads would only take turns.
+    /// One per computing thread: decoding is computing, and more would only take turns.
     pub(crate) decoders: Arc<Semaphore>,
     pub(crate) started: u64,
     packs: OnceLock<PackStore>,
@@ -67,7 +67,6 @@ impl App {
     ) -> anyhow::Result<Arc<Self>> {
         let metrics = Arc::new(Metrics::new()?);
         let (scheduler, queue) = Scheduler::new(&config.batching, Arc::clone(&metrics));
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let app = Arc::new(Self {
             keys: config.auth.keys()?,
             admin_tokens: config.admin.tokens()?,
@@ -75,7 +74,7 @@ impl App {
             lifecycle: Lifecycle::default(),
             scheduler,
             metrics,
-            decoders: Arc::new(Semaphore::new(cores)),
+            decoders: Arc::new(Semaphore::new(rayon::current_num_threads())),
             started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
             packs: OnceLock::new(),
         });
@@ -149,6 +148,7 @@ fn own_engine(app: Arc<App>, loaded: anyhow::Result<Loaded>, queue: Queue) {
     });
     match ready {
         Ok((transcribe, packs)) => {
+            app.metrics.engine(packs.engine().backbone());
             app.metrics.packs(packs.now().iter().map(AsRef::as_ref));
             tracing::info!(packs = packs.now().len(), "ready: the warm-up transcription succeeded");
             let _ = app.packs.set(packs);
