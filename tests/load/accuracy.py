@@ -28,8 +28,8 @@ def main():
         letters += len(clip["reference"])
         for precision in errors:
             errors[precision] += wrong[precision]
-        cells = " | ".join(f"{100 * wrong[p] / len(clip['text']):.1f} %" for p in errors)
-        print(f"| {clip['language']} | {largest:.4f} | {mean:.4f} | {100 * same:.1f} % | {cells} |", flush=True)
+        cells = " | ".join(f"{100 * wrong[p] / len(clip['reference']):.1f} %" for p in errors)
+        print(f"| {clip['lang']} | {largest:.4f} | {mean:.4f} | {100 * same:.1f} % | {cells} |", flush=True)
     cells = " | ".join(f"{100 * errors[p] / letters:.2f} %" for p in errors)
     print(f"| all | | | | {cells} |")
 

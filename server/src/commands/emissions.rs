@@ -93,7 +93,12 @@ pub fn run(args: EmissionsArgs) -> Result<()> {
         None => Arc::new(Gates::open()),
     };
     let features = backbone.extract(&backbone.prepare(&[wave])?)?;
-    let (states, encoded) = backbone.hidden_states(&features, &[Segment { rows: 0..1, gates }], None)?;
+    let segments = [Segment { rows: 0..1, gates }];
+    // Without hidden states by the very way that serving takes.
+    let (states, encoded) = match args.hidden {
+        true => backbone.hidden_states(&features, &segments, None)?,
+        false => (Vec::new(), backbone.encode(&features, &segments, None)?),
+    };
 
     let mut tensors = HashMap::new();
     if args.hidden {

@@ -37,20 +37,25 @@ def main():
     p.add_argument("--reps", type=int, default=3, help="timed forwards of a process at batch 1; fewer at larger ones")
     p.add_argument("--only", nargs="+", choices=PEERS, default=PEERS)
     p.add_argument("--prefix", default="", help="put before every timed command: taskset, a lock, nice")
-    p.add_argument("--json", type=Path, help="where to write every measurement")
+    p.add_argument("--json", type=Path, help="where to write every measurement; what it holds already counts too")
+    p.add_argument("--time-only", action="store_true", help="measure, and leave logits and tables to a later --rounds 0")
     args = p.parse_args()
     prepare(args.dir, args.seconds)
     packs = args.dir / "packs"
     if not packs.exists():
         run([args.s3router, "packs", "random", packs, "--backbone", args.dir / "model", "--languages", 11])
-    found = [measure(args, peer, batch, round_)
-             for round_ in range(args.rounds) for batch in args.batch for peer in args.only]
-    distances = {peer: distance(args, peer) for peer in args.only}
-    print(table(args, found, distances), goals(args, found), sep="\n\n")
+    before = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
+    found, distances = before.get("measured", []), before.get("distances", {})
+    for round_ in range(args.rounds):
+        for batch in args.batch:
+            found += [measure(args, peer, batch, round_) for peer in args.only]
+    if not args.time_only:
+        distances |= {peer: distance(args, peer) for peer in args.only if peer not in distances}
+        print(table(args, found, distances), goals(args, found), sep="\n\n")
     if args.json:
         args.json.write_text(json.dumps(
             {"machine": machine(), "seconds": args.seconds, "threads": args.threads, "versions": versions(),
-             "measured": found, "distances": distances}, indent=1))
+             "measured": found, "distances": distances}, indent=1) + "\n")
 
 
 def measure(args, peer, batch, round_):
@@ -119,7 +124,7 @@ def table(args, found, distances):
     batches = args.batch
     head = ["program", *(f"RTFx × {b}" for b in batches), *(f"÷ PyTorch f32 × {b}" for b in batches), "load s",
             *(f"peak MiB × {b}" for b in batches), "logits off: max, mean (σ)", "same symbol"]
-    lines = [f"XLS-R 300M, random weights, {args.seconds:g} s of audio, {args.threads} threads, best of {args.rounds} rounds", "",
+    lines = [f"XLS-R 300M, random weights, {args.seconds:g} s of audio, {args.threads} threads; the best of all forwards", "",
              "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for peer in args.only:
         d = distances[peer]
