@@ -16,6 +16,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 const DENSITY: f64 = 0.92;
 
 /// An engine with its packs, and how long it took to get there.
+#[derive(Debug)]
 pub(super) struct Subject {
     pub(super) engine: Engine,
     pub(super) packs: Vec<Arc<LoadedPack>>,
