@@ -58,9 +58,8 @@ fn a_pack_that_went_answers_as_before() {
         state as f32 / u32::MAX as f32 - 0.5
     });
     let samples: Arc<[f32]> = noise.collect();
-    let batch: Vec<_> = ["tr", "en", "ru"]
-        .map(|id| Utterance { samples: Arc::clone(&samples), pack: packs.get(id).unwrap() })
-        .into();
+    let batch: Vec<_> =
+        ["tr", "en", "ru"].map(|id| Utterance::new(Arc::clone(&samples), &packs.get(id).unwrap())).into();
     let values = |t: Vec<candle_core::Tensor>| -> Vec<Vec<f32>> {
         t.iter().map(|t| t.flatten_all().unwrap().to_vec1().unwrap()).collect()
     };
@@ -83,9 +82,8 @@ fn a_file_that_changed_under_an_evicted_pack_fails_its_own_utterances_only() {
     std::fs::write(folder.path().join("en.safetensors"), demo::PACKS[1]).unwrap();
 
     let samples: Arc<[f32]> = vec![0.1; 8000].into();
-    let batch: Vec<_> = ["en", "es"]
-        .map(|id| Utterance { samples: Arc::clone(&samples), pack: packs.get(id).unwrap() })
-        .into();
+    let batch: Vec<_> =
+        ["en", "es"].map(|id| Utterance::new(Arc::clone(&samples), &packs.get(id).unwrap())).into();
     let results = engine.transcribe(&batch);
     let error = results[0].as_ref().unwrap_err().to_string();
     assert!(error.contains("en.safetensors") && error.contains("reload"), "{error}");

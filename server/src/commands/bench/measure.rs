@@ -93,10 +93,8 @@ impl Subject {
     /// count, unless they are long.
     pub(super) fn time(&self, seconds: f64, batch: usize, rounds: usize) -> Result<Vec<f64>> {
         let samples = random::noise((seconds * f64::from(RATE_HZ)) as usize);
-        let utterance = |row: usize| Utterance {
-            samples: Arc::clone(&samples),
-            pack: Arc::clone(&self.packs[row % self.packs.len()]),
-        };
+        let utterance =
+            |row: usize| Utterance::new(Arc::clone(&samples), &self.packs[row % self.packs.len()]);
         let batch: Vec<_> = (0..batch).map(utterance).collect();
         // Long audio comes in windows, of which the first warm up for the rest.
         if seconds <= 60.0 {
