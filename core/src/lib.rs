@@ -3,7 +3,8 @@
 //! The way of an utterance: [`audio`] (container bytes → 16 kHz samples) → [`engine`] (a mixed-language
 //! batch) → [`model`] (samples → hidden states, each masked weight seen through its [`gate`]) → head →
 //! [`decode`] (logits → text with word times). [`learn`] adjusts scores until a better mask appears;
-//! it meets serving at the gate and at the pack file, nowhere else.
+//! it meets serving at the gate and at the pack file, nowhere else. [`stream`] turns audio without an end into
+//! utterances.
 //!
 //! Shapes: `B` utterances in a batch, `S` samples (16 kHz), `T` frames (20 ms), `C` channels of the
 //! extractor, `D` hidden width, `V` vocabulary. Nothing here is async, prints, or reads the environment.
@@ -23,10 +24,9 @@ pub mod model;
 pub mod packs;
 pub mod precision;
 pub mod reading;
-pub mod residency;
+pub mod stream;
 pub mod window;
 
 pub use engine::{Engine, Utterance};
 pub use error::{Error, Kind, Result};
 pub use precision::Precision;
-pub use residency::Residency;

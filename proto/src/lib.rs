@@ -8,6 +8,8 @@ pub mod error;
 pub mod grpc;
 pub mod http;
 pub mod openai;
+pub mod realtime;
+pub mod stream;
 
 pub use error::{ErrorBody, ErrorDetail, ErrorKind};
 pub use http::{

@@ -5,14 +5,14 @@ use super::opus::Opus;
 use super::sniff::{SUPPORTED, skip_tags};
 use super::{Container, mp4, raw, wav};
 use crate::{Error, Result};
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::panic::AssertUnwindSafe;
 use std::sync::LazyLock;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::AudioDecoder;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
 use symphonia::core::codecs::registry::CodecRegistry;
-use symphonia::core::errors::{Error as Broken, Result as Read};
+use symphonia::core::errors::{Error as Broken, Result as Outcome};
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
 use symphonia::core::io::{MediaSource, MediaSourceStream, ReadOnlySource};
 use symphonia::default::formats as readers;
@@ -33,12 +33,14 @@ pub(super) fn decode(
     container: Container,
     open: impl Fn(u32, usize) -> Result<Intake>,
 ) -> Result<Vec<Vec<f32>>> {
-    std::panic::catch_unwind(AssertUnwindSafe(|| decode_unfenced(bytes, container, open))).unwrap_or_else(
-        |_| {
-            let name = container.name();
-            Err(Error::UndecodableAudio(format!("this {name} is broken: its reader met an impossible value")))
-        },
-    )
+    fenced(container, || decode_unfenced(bytes, container, open))
+}
+
+fn fenced<T>(container: Container, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let name = container.name();
+        Err(Error::UndecodableAudio(format!("this {name} is broken: its reader met an impossible value")))
+    })
 }
 
 fn decode_unfenced(
@@ -52,15 +54,52 @@ fn decode_unfenced(
     {
         return raw::samples(samples, &format, open);
     }
-    let broken = |e: Broken| refuse(container, &e);
-    let mut reader = read(bytes, container).map_err(broken)?;
+    let source: Box<dyn MediaSource + '_> = match container {
+        // Told the length, the reader refuses a file that was cut; as a stream it reads what there is.
+        Container::Matroska => Box::new(ReadOnlySource::new(bytes)),
+        _ => Box::new(Cursor::new(bytes)),
+    };
     let delay = if container == Container::Mp4 { mp4::delay(bytes) } else { 0 };
+    run(source, container, delay, open, |_| {})
+}
+
+/// Decodes what `source` yields, handing on the mixed samples of each packet; returns the rest of them.
+pub(super) fn decode_live(
+    source: impl Read + Send + Sync,
+    container: Container,
+    open: impl Fn(u32, usize) -> Result<Intake>,
+    mut each: impl FnMut(Vec<f32>),
+) -> Result<Vec<f32>> {
+    fenced(container, || {
+        let source = Box::new(ReadOnlySource::new(source));
+        let tail = match run(source, container, 0, open, |intake| each(intake.drain())) {
+            // Nothing, or a header alone: a stream may end before it began.
+            Err(Error::EmptyAudio) => return Ok(Vec::new()),
+            other => other?,
+        };
+        Ok(tail.into_iter().next().unwrap_or_default())
+    })
+}
+
+/// Packets to samples, from beginning to end.
+fn run(
+    source: Box<dyn MediaSource + '_>,
+    container: Container,
+    delay: u64,
+    open: impl Fn(u32, usize) -> Result<Intake>,
+    mut each: impl FnMut(&mut Intake),
+) -> Result<Vec<Vec<f32>>> {
+    let broken = |e: Broken| refuse(container, &e);
+    let mut reader = read(source, container).map_err(broken)?;
     let mut clip =
         Clip { container, delay, track: 0, decoder: None, intake: None, last_frames: 0, good: 0, bad: 0 };
     clip.choose_track(reader.as_ref())?;
     loop {
         match reader.next_packet() {
-            Ok(Some(packet)) if packet.track_id == clip.track => clip.take(&packet, &open)?,
+            Ok(Some(packet)) if packet.track_id == clip.track => {
+                clip.take(&packet, &open)?;
+                clip.intake.as_mut().map(&mut each);
+            }
             Ok(Some(_)) => {}
             Ok(None) => break,
             // Another stream follows in the same file (chained Ogg).
@@ -72,12 +111,7 @@ fn decode_unfenced(
     clip.finish()
 }
 
-fn read<'s>(bytes: &'s [u8], container: Container) -> Read<Box<dyn FormatReader + 's>> {
-    let source: Box<dyn MediaSource + 's> = match container {
-        // Told the length, the reader refuses a file that was cut; as a stream it reads what there is.
-        Container::Matroska => Box::new(ReadOnlySource::new(bytes)),
-        _ => Box::new(Cursor::new(bytes)),
-    };
+fn read<'s>(source: Box<dyn MediaSource + 's>, container: Container) -> Outcome<Box<dyn FormatReader + 's>> {
     let stream = MediaSourceStream::new(source, Default::default());
     let options = FormatOptions::default();
     Ok(match container {

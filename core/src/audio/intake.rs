@@ -118,6 +118,11 @@ impl Intake {
         )))
     }
 
+    /// The 16 kHz samples of the first lane so far, taken out.
+    pub(super) fn drain(&mut self) -> Vec<f32> {
+        self.lanes.first_mut().map(|lane| std::mem::take(&mut lane.samples)).unwrap_or_default()
+    }
+
     /// The 16 kHz channels; an error without a single sample.
     pub(super) fn finish(self) -> Result<Vec<Vec<f32>>> {
         if self.frames == 0 {

@@ -1,5 +1,7 @@
 //! Container bytes → 16 kHz samples, one `Vec` per returned channel.
 //!
+//! A whole clip goes through [`decode`], one that is still arriving through [`Live`].
+//!
 //! The way of a clip: [`sniff()`] (what is it, from its first bytes) → `demux` (containers and codecs, by
 //! symphonia; Opus by `opus`) or `raw` (headerless PCM) → `intake` (checks every block, mixes, stops at the
 //! length limit) → [`Resampler`] (band-limited, to 16 kHz). Blocks flow through; only 16 kHz output is kept,
@@ -16,6 +18,7 @@
 
 mod demux;
 mod intake;
+mod live;
 mod mp4;
 mod opus;
 mod raw;
@@ -23,6 +26,7 @@ mod resample;
 mod sniff;
 mod wav;
 
+pub use live::Live;
 pub use raw::{Encoding, RawFormat};
 pub use resample::{Resampler, resample};
 pub use sniff::{Container, sniff};

@@ -97,17 +97,15 @@ impl std::fmt::Display for Encoding {
 /// Frames handed on at a time.
 const BLOCK_FRAMES: usize = 4096;
 
-/// Decodes headerless PCM as a request describes it. An impossible rate is the request's fault, not the audio's.
+/// Decodes headerless PCM as a request describes it.
 pub(super) fn decode(
     bytes: &[u8],
     format: &RawFormat,
     open: impl Fn(u32, usize) -> Result<Intake>,
 ) -> Result<Vec<Vec<f32>>> {
-    let blame_request = |e| match e {
-        Error::UndecodableAudio(why) => Error::InvalidRequest(why),
-        other => other,
-    };
-    samples(bytes, format, |rate_hz, channels| open(rate_hz, channels).map_err(blame_request))
+    let mut pcm = Pcm::described(format, open)?;
+    pcm.push(bytes)?;
+    pcm.finish()
 }
 
 /// Decodes PCM samples; a last frame that is not whole is left out.
@@ -116,21 +114,89 @@ pub(super) fn samples(
     format: &RawFormat,
     open: impl Fn(u32, usize) -> Result<Intake>,
 ) -> Result<Vec<Vec<f32>>> {
-    let channels = usize::from(format.channels);
-    let mut intake = open(format.rate_hz, channels)?;
-    let mut params = AudioCodecParameters::new();
-    params.for_codec(format.encoding.codec()).with_sample_rate(format.rate_hz);
-    params.with_channels(Layout::Discrete(format.channels)).with_max_frames_per_packet(BLOCK_FRAMES as u64);
-    let failed = |e| Error::UndecodableAudio(format!("cannot read {} samples: {e}", format.encoding));
-    let mut decoder = PcmDecoder::try_new(&params, &Default::default()).map_err(failed)?;
+    let mut pcm = Pcm::new(format, open)?;
+    pcm.push(bytes)?;
+    pcm.finish()
+}
 
-    let frame_bytes = format.encoding.bytes() * channels;
-    let whole = &bytes[..bytes.len() - bytes.len() % frame_bytes];
-    let mut block = Vec::new();
-    for chunk in whole.chunks(BLOCK_FRAMES * frame_bytes) {
-        let packet = PacketRef::new(0, Timestamp::ZERO, Duration::ZERO, chunk);
-        decoder.decode_ref(&packet).map_err(failed)?.copy_to_vec_interleaved::<f32>(&mut block);
-        intake.take(&block)?;
+/// PCM that arrives in pieces of any size.
+pub(super) struct Pcm {
+    decoder: PcmDecoder,
+    intake: Intake,
+    encoding: Encoding,
+    frame_bytes: usize,
+    /// The beginning of a frame whose end has not come.
+    rest: Vec<u8>,
+    block: Vec<f32>,
+}
+
+impl Pcm {
+    pub(super) fn new(format: &RawFormat, open: impl Fn(u32, usize) -> Result<Intake>) -> Result<Self> {
+        let channels = usize::from(format.channels);
+        let intake = open(format.rate_hz, channels)?;
+        let mut params = AudioCodecParameters::new();
+        params.for_codec(format.encoding.codec()).with_sample_rate(format.rate_hz);
+        params
+            .with_channels(Layout::Discrete(format.channels))
+            .with_max_frames_per_packet(BLOCK_FRAMES as u64);
+        let decoder =
+            PcmDecoder::try_new(&params, &Default::default()).map_err(|e| unreadable(format.encoding, &e))?;
+        let frame_bytes = format.encoding.bytes() * channels;
+        let (rest, block) = (Vec::new(), Vec::new());
+        Ok(Self { decoder, intake, encoding: format.encoding, frame_bytes, rest, block })
     }
-    intake.finish()
+
+    /// As a request describes it: an impossible rate is the request's fault, not the audio's.
+    pub(super) fn described(format: &RawFormat, open: impl Fn(u32, usize) -> Result<Intake>) -> Result<Self> {
+        Self::new(format, open).map_err(|e| match e {
+            Error::UndecodableAudio(why) => Error::InvalidRequest(why),
+            other => other,
+        })
+    }
+
+    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
+        if !self.rest.is_empty() {
+            let missing = (self.frame_bytes - self.rest.len()).min(bytes.len());
+            self.rest.extend_from_slice(&bytes[..missing]);
+            bytes = &bytes[missing..];
+            if self.rest.len() < self.frame_bytes {
+                return Ok(());
+            }
+            let frame = std::mem::take(&mut self.rest);
+            self.take(&frame)?;
+        }
+        let whole = bytes.len() - bytes.len() % self.frame_bytes;
+        for chunk in bytes[..whole].chunks(BLOCK_FRAMES * self.frame_bytes) {
+            self.take(chunk)?;
+        }
+        self.rest.extend_from_slice(&bytes[whole..]);
+        Ok(())
+    }
+
+    /// The 16 kHz samples of the first channel so far, taken out.
+    pub(super) fn drain(&mut self) -> Vec<f32> {
+        self.intake.drain()
+    }
+
+    pub(super) fn finish(self) -> Result<Vec<Vec<f32>>> {
+        self.intake.finish()
+    }
+
+    /// Whole frames, a block at most.
+    fn take(&mut self, frames: &[u8]) -> Result<()> {
+        let packet = PacketRef::new(0, Timestamp::ZERO, Duration::ZERO, frames);
+        let decoded = self.decoder.decode_ref(&packet).map_err(|e| unreadable(self.encoding, &e))?;
+        decoded.copy_to_vec_interleaved::<f32>(&mut self.block);
+        self.intake.take(&self.block)
+    }
+}
+
+impl std::fmt::Debug for Pcm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pcm").field("encoding", &self.encoding).finish_non_exhaustive()
+    }
+}
+
+fn unreadable(encoding: Encoding, why: &symphonia::core::errors::Error) -> Error {
+    Error::UndecodableAudio(format!("cannot read {encoding} samples: {why}"))
 }

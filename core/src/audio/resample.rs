@@ -69,13 +69,15 @@ impl Resampler {
     pub fn finish(mut self, out: &mut Vec<f32>) -> Result<()> {
         let rate = u64::from(self.rate_hz);
         let total = (self.taken * u64::from(RATE_HZ) + rate / 2) / rate;
-        let start = out.len() as u64 - self.given;
+        // `out` may have been emptied meanwhile.
+        let before = out.len() as u64;
+        let due = total.saturating_sub(self.given);
         let Some(block_in) = self.fft.as_ref().map(|f| f.input_frames_next()) else { return Ok(()) };
         let silence = vec![0.0; block_in];
         while self.given < total {
             self.feed(&silence, out)?;
         }
-        out.truncate((start + total) as usize);
+        out.truncate((before + due) as usize);
         Ok(())
     }
 

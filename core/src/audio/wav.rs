@@ -30,6 +30,27 @@ pub(super) fn pcm(bytes: &[u8]) -> Option<(RawFormat, &[u8])> {
     Some((format, &samples[..length.min(samples.len())]))
 }
 
+/// The beginning of a WAV that is still arriving.
+pub(super) enum Head {
+    /// Its samples have not begun yet.
+    Incomplete,
+    /// PCM from byte `start` on, for `length` bytes where the header knows.
+    Pcm { format: RawFormat, start: usize, length: Option<u64> },
+    /// Another codec.
+    Other,
+}
+
+/// What `bytes`, the first of a WAV, say. A recorder that streams writes a length of 0 or 2^32 − 1: not known.
+pub(super) fn head(bytes: &[u8]) -> Head {
+    let found = |tag| chunk(bytes, tag);
+    let (Some((length, format)), Some((size, samples))) = (found(b"fmt "), found(b"data")) else {
+        return Head::Incomplete;
+    };
+    let Some(format) = format.get(..length).and_then(read_format) else { return Head::Other };
+    let length = (1..u32::MAX as usize - 1024).contains(&size).then_some(size as u64);
+    Head::Pcm { format, start: bytes.len() - samples.len(), length }
+}
+
 /// Fields of `fmt `: tag, channels, rate (4), bytes per second (4), bytes per frame, bits, extension.
 fn read_format(format: &[u8]) -> Option<RawFormat> {
     let (mut tag, channels, rate_hz) = (u16_at(format, 0)?, u16_at(format, 2)?, u32_at(format, 4)?);

@@ -4,6 +4,7 @@
 mod formats;
 mod garbage;
 mod limits;
+mod live;
 mod pcm;
 mod refusals;
 mod resampling;
