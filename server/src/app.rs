@@ -30,8 +30,12 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
     pub(crate) admin_tokens: Keys,
-    /// One per computing thread: decoding is computing, and more would only take turns.
+    /// One per core: decoding is computing, and more threads would only take turns.
     pub(crate) decoders: Arc<Semaphore>,
+    /// One per stream that may be open.
+    pub(crate) streams: Arc<Semaphore>,
+    /// One per interim reading that may be in work.
+    pub(crate) interim: Arc<Semaphore>,
     pub(crate) started: u64,
     packs: OnceLock<PackStore>,
 }
@@ -67,14 +71,18 @@ impl App {
     ) -> anyhow::Result<Arc<Self>> {
         let metrics = Arc::new(Metrics::new()?);
         let (scheduler, queue) = Scheduler::new(&config.batching, Arc::clone(&metrics));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let permits = |n: u32| Arc::new(Semaphore::new(n as usize));
         let app = Arc::new(Self {
             keys: config.auth.keys()?,
             admin_tokens: config.admin.tokens()?,
+            streams: permits(config.streams.max_streams),
+            interim: permits(config.streams.max_interim),
             config,
             lifecycle: Lifecycle::default(),
             scheduler,
             metrics,
-            decoders: Arc::new(Semaphore::new(rayon::current_num_threads())),
+            decoders: Arc::new(Semaphore::new(cores)),
             started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
             packs: OnceLock::new(),
         });
@@ -148,7 +156,6 @@ fn own_engine(app: Arc<App>, loaded: anyhow::Result<Loaded>, queue: Queue) {
     });
     match ready {
         Ok((transcribe, packs)) => {
-            app.metrics.engine(packs.engine().backbone());
             app.metrics.packs(packs.now().iter().map(AsRef::as_ref));
             tracing::info!(packs = packs.now().len(), "ready: the warm-up transcription succeeded");
             let _ = app.packs.set(packs);

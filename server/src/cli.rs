@@ -14,7 +14,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve transcription over HTTP (the embedded demo when nothing is named)
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Transcribe files, no server needed
     Transcribe(transcribe::TranscribeArgs),
     /// Start the embedded demo and transcribe eleven clips over HTTP
@@ -40,7 +40,7 @@ impl Cli {
     /// Each command's own, one line: what, where, how to mend it.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Serve(args) => serve::run(args),
+            Command::Serve(args) => serve::run(*args),
             Command::Transcribe(args) => transcribe::run(args),
             Command::Demo(args) => demo::run(args),
             Command::Emissions(args) => emissions::run(args),

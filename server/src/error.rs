@@ -62,6 +62,25 @@ impl ApiError {
         Self { pressure: Some(pressure), ..Self::new(ErrorKind::QueueFull, message) }
     }
 
+    /// 429: another stream would be one too many.
+    pub fn streams_full(limit: u32) -> Self {
+        let message =
+            format!("{limit} streams are open and {limit} is the limit: try again, or raise --max-streams");
+        let limit = limit.into();
+        Self {
+            pressure: Some(Pressure { limit, in_use: limit, retry_after: 5 }),
+            ..Self::new(ErrorKind::QueueFull, message)
+        }
+    }
+
+    /// 503: the server is leaving.
+    pub fn draining() -> Self {
+        Self::new(
+            ErrorKind::Draining,
+            "the server is shutting down: send this to another one, or try again soon",
+        )
+    }
+
     /// 500; the cause goes to the log, not to the client.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!("internal error: {cause}");

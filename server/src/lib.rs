@@ -1,7 +1,7 @@
 //! One resident backbone, many languages, HTTP.
 //!
 //! The way of a request: [`mod@router`] → [`middleware`] → [`routes`] (a handler of ten lines) → [`intake`]
-//! (query and body) → [`transcription`] (permit, decoding on a blocking thread) → [`schedule`] (queue, policy,
+//! (query and body) → [`transcription`], or a [`stream`] without an end, (permit, decoding on a blocking thread) → [`schedule`] (queue, policy,
 //! the engine's thread) → [`render`] (the format asked for). Errors are one closed list and meet a status code
 //! in [`error`] alone; metrics are recorded once, in [`middleware::request`].
 
@@ -15,7 +15,6 @@ pub mod intake;
 pub mod lifecycle;
 pub mod listen;
 pub mod load;
-mod memory;
 pub mod metrics;
 pub mod middleware;
 pub mod packs;
@@ -23,6 +22,7 @@ pub mod render;
 pub mod router;
 pub mod routes;
 pub mod schedule;
+pub mod stream;
 pub mod telemetry;
 pub mod tongue;
 pub mod transcription;

@@ -53,7 +53,7 @@ impl Lifecycle {
     pub fn enter(&self) -> Result<Working> {
         self.check()?;
         // A drain that began this instant already waits for the lock, and new readers fail.
-        Arc::clone(&self.work).try_read_owned().map(Working).map_err(|_| draining())
+        Arc::clone(&self.work).try_read_owned().map(Working).map_err(|_| ApiError::draining())
     }
 
     /// What `/readyz` says.
@@ -67,7 +67,7 @@ impl Lifecycle {
                 ErrorKind::Loading,
                 "the backbone is still loading: try again in a moment, /readyz says when",
             )),
-            Phase::Draining => Err(draining()),
+            Phase::Draining => Err(ApiError::draining()),
             Phase::Failed(why) => {
                 Err(ApiError::new(ErrorKind::Loading, format!("the backbone did not load: {why}")))
             }
@@ -107,18 +107,18 @@ impl Lifecycle {
         }
     }
 
+    /// Resolves when the server begins to leave.
+    pub async fn draining(&self) {
+        let mut phase = self.phase.subscribe();
+        // The sender lives as long as `self`: there is no error to tell.
+        let _ = phase.wait_for(|p| *p == Phase::Draining).await;
+    }
+
     /// Refuses new work from now on and resolves when the accepted work is done.
     pub async fn drain(&self) {
         self.phase.send_replace(Phase::Draining);
         drop(self.work.write().await);
     }
-}
-
-fn draining() -> ApiError {
-    ApiError::new(
-        ErrorKind::Draining,
-        "the server is shutting down: send this to another one, or try again soon",
-    )
 }
 
 #[cfg(test)]

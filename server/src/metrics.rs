@@ -4,10 +4,10 @@
 //! loaded packs (`none` before a language is known), so that no client can invent a label value.
 
 use prometheus::{
-    Counter, CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec,
-    Opts, Registry, TextEncoder, core::Collector,
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
-use s3router_core::{Utterance, audio::RATE_HZ, model::Backbone, packs::LoadedPack};
+use s3router_core::{Utterance, audio::RATE_HZ, packs::LoadedPack};
 use s3router_proto::Timing;
 use std::time::Duration;
 
@@ -39,9 +39,16 @@ pub struct Metrics {
     batch_languages: HistogramVec,
     batch_padding: HistogramVec,
     engine_seconds: Counter,
+    /// Streams open now.
+    pub stream_sessions: IntGauge,
+    /// From the beginning of speech to the first partial of its utterance.
+    pub stream_first_partial: Histogram,
+    /// From the arrival of an utterance's last sample, closing pause included, to its final.
+    pub stream_final_latency: Histogram,
+    /// Age of the newest sample in a partial.
+    pub stream_lag: Histogram,
     mask_bytes: GaugeVec,
     mask_info: IntGaugeVec,
-    engine_info: IntGaugeVec,
 }
 
 impl Metrics {
@@ -125,6 +132,28 @@ impl Metrics {
                 r,
                 Counter::with_opts(opts("engine_busy_seconds_total", "Time the engine spent on batches."))?,
             )?,
+            stream_sessions: keep(r, IntGauge::with_opts(opts("stream_sessions", "Streams open now."))?)?,
+            stream_first_partial: keep(
+                r,
+                Histogram::with_opts(seconds(
+                    "stream_first_partial_seconds",
+                    "From the beginning of speech to the first partial of its utterance.",
+                ))?,
+            )?,
+            stream_final_latency: keep(
+                r,
+                Histogram::with_opts(seconds(
+                    "stream_final_latency_seconds",
+                    "From the arrival of an utterance's last sample to its final.",
+                ))?,
+            )?,
+            stream_lag: keep(
+                r,
+                Histogram::with_opts(seconds(
+                    "stream_lag_seconds",
+                    "Age of the newest sample in a partial.",
+                ))?,
+            )?,
             mask_bytes: keep(
                 r,
                 GaugeVec::new(opts("mask_resident_bytes", "Mask bits and heads held in memory."), &["tier"])?,
@@ -133,22 +162,8 @@ impl Metrics {
                 r,
                 IntGaugeVec::new(opts("mask_info", "Packs in service."), &["lang", "generation", "sha256"])?,
             )?,
-            engine_info: keep(
-                r,
-                IntGaugeVec::new(
-                    opts("engine_info", "The arithmetic in use, what computes it, on how many threads."),
-                    &["precision", "kernel", "threads"],
-                )?,
-            )?,
             registry,
         })
-    }
-
-    /// What computes.
-    pub fn engine(&self, backbone: &Backbone) {
-        let (precision, threads) =
-            (backbone.precision().to_string(), rayon::current_num_threads().to_string());
-        self.engine_info.with_label_values(&[precision.as_str(), backbone.kernel(), &threads]).set(1);
     }
 
     /// The exposition format.
@@ -164,15 +179,12 @@ impl Metrics {
     /// The packs now in service, instead of those before.
     pub fn packs<'a>(&self, packs: impl Iterator<Item = &'a LoadedPack>) {
         self.mask_info.reset();
+        let mut bytes = 0;
         for pack in packs {
+            bytes += pack.bytes;
             let generation = pack.generation.to_string();
             self.mask_info.with_label_values(&[&pack.meta.language, &generation, &pack.sha256]).set(1);
         }
-    }
-
-    /// What of the packs is in memory; asked whenever Prometheus is, since a lease may move masks at any time.
-    pub fn resident<'a>(&self, packs: impl Iterator<Item = &'a LoadedPack>) {
-        let bytes: u64 = packs.filter(|pack| pack.is_resident()).map(|pack| pack.bytes).sum();
         self.mask_bytes.with_label_values(&["host"]).set(bytes as f64);
     }
 

@@ -4,7 +4,7 @@ use crate::{
     app::App,
     error::ApiError,
     middleware::{auth, request},
-    routes::{align, health, identify, metrics, openai, packs, page, transcribe},
+    routes::{align, health, identify, metrics, openai, packs, page, stream, transcribe},
     telemetry,
 };
 use axum::{Router, http::Uri, middleware, response::Response, routing::get};
@@ -21,8 +21,18 @@ use utoipa_swagger_ui::SwaggerUi;
 /// Routes and layers over `app`.
 pub fn router(app: Arc<App>) -> Router {
     let (routes, document) = table(&app).split_for_parts();
-    let routes =
-        routes.route("/", get(page::index)).merge(SwaggerUi::new("/docs").url("/openapi.json", document));
+    // OpenAPI has no words for these; /asyncapi.json has.
+    let streams = Router::new()
+        .route("/transcribe/stream", get(stream::native))
+        .route("/v1/realtime", get(stream::realtime))
+        .route("/vosk", get(stream::vosk))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), auth::require_key));
+    let routes = routes
+        .merge(streams)
+        .route("/asyncapi.json", get(stream::document))
+        .route("/", get(page::index))
+        .route("/page/{name}", get(page::asset))
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document));
     finished(routes, app)
 }
 

@@ -10,4 +10,7 @@ mod openai;
 mod openapi;
 mod packs;
 mod reading;
+mod realtime;
+mod stream;
 mod transcribe;
+mod vosk;

@@ -25,6 +25,9 @@ use std::{
 };
 use tokio::sync::oneshot;
 
+#[path = "socket.rs"]
+pub(crate) mod socket;
+
 /// What may be put around the engine: called with the batch and the engine itself.
 pub(crate) type Around = Box<
     dyn Fn(&[Utterance], &dyn Fn(&[Utterance]) -> Vec<CoreResult<Transcript>>) -> Vec<CoreResult<Transcript>>

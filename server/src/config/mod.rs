@@ -10,6 +10,7 @@ mod bind;
 mod engine;
 mod limits;
 mod seconds;
+mod streams;
 mod telemetry;
 
 pub use admin::{Admin, Token};
@@ -19,6 +20,7 @@ pub use bind::Bind;
 pub use engine::EngineConfig;
 pub use limits::Limits;
 pub use seconds::Seconds;
+pub use streams::Streams;
 pub use telemetry::{LogFormat, Telemetry};
 
 /// All of `s3router serve`.
@@ -36,6 +38,9 @@ pub struct Config {
     /// What one request may cost.
     #[command(flatten)]
     pub limits: Limits,
+    /// What streams may cost.
+    #[command(flatten)]
+    pub streams: Streams,
     /// Who may ask.
     #[command(flatten)]
     pub auth: Auth,

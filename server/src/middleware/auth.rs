@@ -29,9 +29,27 @@ pub async fn require_key(State(app): State<Arc<App>>, request: Request, next: Ne
     Ok(next.run(request).await)
 }
 
-/// `Bearer` is OpenAI's and everybody's, `Token` Deepgram's.
+/// `Bearer` is OpenAI's and everybody's, `Token` Deepgram's. A browser cannot send headers with a WebSocket, so
+/// that its key comes as a subprotocol.
 pub(crate) fn key(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let Some(header) = headers.get(header::AUTHORIZATION) else {
+        return protocols(headers).find_map(|p| KEYS.iter().find_map(|prefix| p.strip_prefix(prefix)));
+    };
+    let (scheme, key) = header.to_str().ok()?.split_once(' ')?;
     let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token");
     known.then_some(key.trim())
+}
+
+/// Ours, and OpenAI's.
+const KEYS: [&str; 2] = ["s3router.key.", "openai-insecure-api-key."];
+
+/// The subprotocols that a WebSocket's client offers.
+pub(crate) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim).filter(|p| !p.is_empty())
+}
+
+/// Whether a subprotocol is a key in disguise.
+pub(crate) fn is_key(protocol: &str) -> bool {
+    KEYS.iter().any(|prefix| protocol.starts_with(prefix))
 }

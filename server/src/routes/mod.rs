@@ -7,4 +7,5 @@ pub mod metrics;
 pub mod openai;
 pub mod packs;
 pub mod page;
+pub mod stream;
 pub mod transcribe;

@@ -1,0 +1,41 @@
+//! Who may have a stream at all.
+
+use crate::{
+    app::App,
+    error::{ApiError, Result},
+    lifecycle::Working,
+};
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Room for one stream; draining waits for it.
+#[derive(Clone, Debug)]
+pub struct Slot(#[allow(dead_code)] Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    _working: Working,
+    _permit: OwnedSemaphorePermit,
+    app: Arc<App>,
+}
+
+impl Slot {
+    /// Takes up a stream, if there is room for one more.
+    ///
+    /// # Errors
+    /// 503 while loading and while draining, 429 when too many are open.
+    pub fn take(app: &Arc<App>) -> Result<Self> {
+        let working = app.lifecycle.enter()?;
+        let limit = app.config.streams.max_streams;
+        let permit =
+            Arc::clone(&app.streams).try_acquire_owned().map_err(|_| ApiError::streams_full(limit))?;
+        app.metrics.stream_sessions.inc();
+        Ok(Self(Arc::new(Held { _working: working, _permit: permit, app: Arc::clone(app) })))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.app.metrics.stream_sessions.dec();
+    }
+}

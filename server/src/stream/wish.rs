@@ -1,0 +1,102 @@
+//! What a client asks of a stream, understood.
+
+use crate::{
+    app::App,
+    error::{ApiError, Result},
+};
+use s3router_core::{
+    audio::{Encoding, RATE_HZ, RATES_HZ, RawFormat},
+    packs::LoadedPack,
+    stream::Settings,
+};
+use s3router_proto::stream::Start;
+use std::{sync::Arc, time::Duration};
+
+/// Names of what is told by its content anyway.
+const CONTAINERS: [&str; 10] =
+    ["wav", "ogg_opus", "opus_ogg", "webm_opus", "opus_webm", "ogg", "opus", "webm", "flac", "mp3"];
+
+/// A stream as a session opens it.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The lease on the pack of the first utterance.
+    pub pack: Arc<LoadedPack>,
+    /// How headerless audio is to be read; a container is told by its content.
+    pub raw: Option<RawFormat>,
+    /// Whether partials are wanted.
+    pub interim: bool,
+    /// Where utterances end.
+    pub settings: Settings,
+}
+
+impl Wish {
+    /// 16-bit PCM at 16 kHz, or a container; with partials.
+    pub fn new(pack: Arc<LoadedPack>) -> Self {
+        Self { pack, raw: None, interim: true, settings: Settings::default() }
+    }
+
+    /// Reads the `start` message, or the query that says the same.
+    ///
+    /// # Errors
+    /// 400 and 404 that name the field.
+    pub fn read(start: &Start, app: &App) -> Result<Self> {
+        let mut wish = Self::new(language(start.lang.as_deref(), app)?);
+        wish.raw = encoding(start)?;
+        wish.interim = start.interim.unwrap_or(true);
+        if let Some(ms) = start.endpointing_ms {
+            wish.settings.pause = pause("endpointing_ms", ms)?;
+        }
+        Ok(wish)
+    }
+}
+
+/// The pack of a language.
+///
+/// # Errors
+/// 400 without a name, 404 for one that is not there.
+pub(crate) fn language(asked: Option<&str>, app: &App) -> Result<Arc<LoadedPack>> {
+    match asked {
+        None | Some("") => {
+            Err(ApiError::invalid("lang", "`lang` is missing: say which language; GET /v1/packs lists them"))
+        }
+        Some("auto") => Err(ApiError::invalid(
+            "lang",
+            "a stream needs a language from its start: POST /identify tells it from a few seconds of audio",
+        )),
+        Some(lang) => Ok(app.packs()?.get(lang)?),
+    }
+}
+
+/// The silence that ends an utterance; none for 0.
+pub(crate) fn pause(name: &str, ms: u32) -> Result<Option<Duration>> {
+    if ms > 10_000 {
+        return Err(ApiError::invalid(name, format!("`{name}={ms}`: expected 0 to 10000 milliseconds")));
+    }
+    Ok((ms > 0).then(|| Duration::from_millis(ms.into())))
+}
+
+fn encoding(start: &Start) -> Result<Option<RawFormat>> {
+    let named = start.encoding.as_deref().map(str::trim).map(str::to_ascii_lowercase);
+    let encoding = match named.as_deref() {
+        None if start.sample_rate.is_none() => return Ok(None),
+        Some(name) if CONTAINERS.contains(&name) => return Ok(None),
+        None => Encoding::PcmS16le,
+        Some(name) => name.parse().map_err(|e: s3router_core::Error| {
+            ApiError::invalid("encoding", format!("{e}, and the containers {}", CONTAINERS[..4].join(", ")))
+        })?,
+    };
+    let rate_hz = start.sample_rate.unwrap_or(RATE_HZ);
+    if !RATES_HZ.contains(&rate_hz) {
+        let (least, most) = (RATES_HZ.start(), RATES_HZ.end());
+        let message = format!("`sample_rate={rate_hz}`: expected {least} to {most} Hz");
+        return Err(ApiError::invalid("sample_rate", message));
+    }
+    let channels = start.channel_count.unwrap_or(1);
+    if !(1..=255).contains(&channels) {
+        return Err(ApiError::invalid(
+            "channel_count",
+            format!("`channel_count={channels}`: expected 1 to 255"),
+        ));
+    }
+    Ok(Some(RawFormat { encoding, rate_hz, channels }))
+}
