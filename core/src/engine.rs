@@ -8,9 +8,10 @@ use crate::{
     Error, Result,
     audio::RATE_HZ,
     decode::{self, Word},
-    gate::Segment,
+    gate::{Gates, Segment},
     model::Backbone,
     packs::LoadedPack,
+    residency::Residency,
     window::{Window, Windowing, windows},
 };
 use candle_core::{D, Tensor};
@@ -80,6 +81,7 @@ pub struct Transcript {
 pub struct Engine {
     backbone: Backbone,
     windowing: Windowing,
+    residency: Residency,
 }
 
 /// One window of one utterance: a row of a round.
@@ -88,12 +90,13 @@ struct Row<'a> {
     window: Window,
     samples: &'a [f32],
     pack: &'a Arc<LoadedPack>,
+    gates: &'a Arc<Gates>,
 }
 
 impl Engine {
     /// An engine over a backbone; fast once that is [`packed`](Backbone::packed).
     pub fn new(backbone: Backbone) -> Self {
-        Self { backbone, windowing: Windowing::default() }
+        Self { backbone, windowing: Windowing::default(), residency: Residency::default() }
     }
 
     /// The same engine with another cut of long audio.
@@ -103,6 +106,26 @@ impl Engine {
         self
     }
 
+    /// The same engine with a limit to the masks in memory.
+    #[must_use]
+    pub fn with_residency(self, residency: Residency) -> Self {
+        Self { residency, ..self }
+    }
+
+    /// Tells the limit of a pack that is in memory before its first utterance.
+    pub fn admit(&self, pack: &Arc<LoadedPack>) {
+        self.residency.admit(pack);
+    }
+
+    /// Keeps the language of `pack` in memory for good.
+    ///
+    /// # Errors
+    /// Masks that had gone already and cannot be read again.
+    pub fn pin(&self, pack: &Arc<LoadedPack>) -> Result<()> {
+        self.residency.pin(&pack.meta.language);
+        self.residency.lease(pack, &self.backbone).map(|_| ())
+    }
+
     /// The shared weights.
     pub fn backbone(&self) -> &Backbone {
         &self.backbone
@@ -110,13 +133,27 @@ impl Engine {
 
     /// Transcribes a batch that may mix languages; each utterance has its own result.
     pub fn transcribe(&self, batch: &[Utterance]) -> Vec<Result<Transcript>> {
-        match self.emissions(batch) {
-            Ok(all) => batch.iter().zip(all).map(|(u, logits)| self.read(u, &logits)).collect(),
-            Err(e) => {
-                let reason = e.to_string();
-                batch.iter().map(|_| Err(Error::Batch(reason.clone()))).collect()
-            }
-        }
+        let leases: Vec<_> = batch.iter().map(|u| self.lease(u)).collect();
+        let sound = batch
+            .iter()
+            .zip(&leases)
+            .filter_map(|(u, lease)| Some((u.clone(), lease.as_ref().ok()?.clone())));
+        let (sound, gates): (Vec<_>, Vec<_>) = sound.unzip();
+        let mut logits = self.compute(&sound, &gates).map(Vec::into_iter).map_err(|e| e.to_string());
+        // Masks that cannot be had fail their own utterances, a failed computation fails all.
+        let read = |(utterance, lease): (&Utterance, Result<Arc<Gates>>)| match (lease, &mut logits) {
+            (Err(error), _) => Err(error),
+            (Ok(_), Err(reason)) => Err(Error::Batch(reason.clone())),
+            (Ok(_), Ok(logits)) => match logits.next() {
+                Some(logits) => self.read(utterance, &logits),
+                None => Err(Error::Batch("an utterance was left out".into())),
+            },
+        };
+        batch.iter().zip(leases).map(read).collect()
+    }
+
+    fn lease(&self, utterance: &Utterance) -> Result<Arc<Gates>> {
+        self.residency.lease(&utterance.pack, &self.backbone)
     }
 
     /// Logits `(T, V)` of each utterance on the CPU, f32; `T` = 0 for audio shorter than one frame.
@@ -124,8 +161,13 @@ impl Engine {
     /// # Errors
     /// A pack that does not fit, or the device's failure: the whole batch fails then.
     pub fn emissions(&self, batch: &[Utterance]) -> Result<Vec<Tensor>> {
+        let gates = batch.iter().map(|u| self.lease(u)).collect::<Result<Vec<_>>>()?;
+        self.compute(batch, &gates)
+    }
+
+    fn compute(&self, batch: &[Utterance], gates: &[Arc<Gates>]) -> Result<Vec<Tensor>> {
         let waves: Vec<Vec<f32>> = batch.iter().map(|u| self.backbone.normalise(&u.samples)).collect();
-        let mut rows = self.rows(batch, &waves);
+        let mut rows = self.rows(batch, gates, &waves);
         rows.sort_by_key(|r| (Arc::as_ptr(r.pack) as usize, r.samples.len()));
 
         let mut parts: Vec<Vec<(usize, Tensor)>> = vec![Vec::new(); batch.len()];
@@ -138,7 +180,12 @@ impl Engine {
     }
 
     /// The windows of every utterance long enough for a frame.
-    fn rows<'a>(&self, batch: &'a [Utterance], waves: &'a [Vec<f32>]) -> Vec<Row<'a>> {
+    fn rows<'a>(
+        &self,
+        batch: &'a [Utterance],
+        gates: &'a [Arc<Gates>],
+        waves: &'a [Vec<f32>],
+    ) -> Vec<Row<'a>> {
         let (backbone, hop) = (&self.backbone, self.backbone.config().hop());
         batch
             .iter()
@@ -153,6 +200,7 @@ impl Engine {
                         samples: &wave[window.samples.clone()],
                         window,
                         pack: &utterance.pack,
+                        gates: &gates[i],
                     })
             })
             .collect()
@@ -205,7 +253,7 @@ fn segments(rows: &[Row]) -> Vec<Segment> {
         .map(|run| {
             let rows = start..start + run.len();
             start = rows.end;
-            Segment { rows, gates: Arc::clone(&run[0].pack.gates) }
+            Segment { rows, gates: Arc::clone(run[0].gates) }
         })
         .collect()
 }

@@ -24,9 +24,11 @@ pub mod model;
 pub mod packs;
 pub mod precision;
 pub mod reading;
+pub mod residency;
 pub mod stream;
 pub mod window;
 
 pub use engine::{Engine, Utterance};
 pub use error::{Error, Kind, Result};
 pub use precision::Precision;
+pub use residency::Residency;

@@ -136,7 +136,7 @@ impl GatedLinear {
         }
     }
 
-    /// W and its masks for the kernels that take a whole layer; `None` where W is not in tiles, or soft gates
+    /// W and its masks for the kernels that take a whole layer; `None` where W is not packed, or soft gates
     /// ask for tensors.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl GatedLinear {
     pub fn gated<'a>(&'a self, segments: &'a [Segment]) -> Result<Option<Gated<'a>>> {
         let soft = |s: &Segment| matches!(s.gates.get(&self.name), Gate::Soft(_));
         let (Weight::Packed(weight), Some(bias)) = (&self.weight, &self.values) else { return Ok(None) };
-        if weight.layout() != Layout::Tiles || segments.iter().any(soft) {
+        if segments.iter().any(soft) {
             return Ok(None);
         }
         let masks = segments.iter().map(|s| self.panels(weight, s.gates.get(&self.name)));

@@ -5,11 +5,12 @@ use crate::{
     decode::{Lm, Vocab, confidence::Calibration},
     gate::Gates,
     model::{Backbone, Head, OwnHead},
+    residency::Masks,
 };
 use candle_core::Tensor;
-use s3router_masks::{Binding, Meta, Opened, Pack, Registry, language, language::Names};
+use s3router_masks::{Binding, BitMask, Meta, Opened, Pack, Registry, language, language::Names};
 use sha2::{Digest, Sha256};
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, path::PathBuf, sync::Arc};
 
 /// The id under which a checkpoint's own head is served.
 pub const OWN_LANGUAGE: &str = "default";
@@ -29,8 +30,7 @@ pub struct LoadedPack {
     pub bytes: u64,
     /// Whether the file names this very backbone; else only its shapes fit.
     pub proved: bool,
-    /// The masks as the model sees them.
-    pub gates: Arc<Gates>,
+    pub(crate) masks: Masks,
     /// What makes a word's confidence the probability that it is right, from `training.calibration`.
     pub calibration: Option<Calibration>,
     /// N-grams of the language's words, where a file lies beside the pack.
@@ -57,10 +57,9 @@ impl LoadedPack {
         let bytes = masks.values().map(|m| m.bytes().len()).sum::<usize>()
             + 4 * (head.weight.len() + head.bias.len());
         let symbols = head.bias.len();
-        let gates = masks.into_iter().map(|(name, bits)| (name, backbone.gate(&bits))).collect();
         Ok(Self {
             vocab: Vocab::new(meta.vocab.clone(), meta.word_separator.as_deref())?,
-            gates: Arc::new(Gates::new(gates)),
+            masks: Masks::new(gates(masks, backbone)),
             head: Head::new(
                 Tensor::from_vec(head.weight, (symbols, width), backbone.device())?,
                 Tensor::from_vec(head.bias, symbols, backbone.device())?,
@@ -83,7 +82,7 @@ impl LoadedPack {
         let Some(head) = backbone.own_head() else { return Ok(None) };
         Ok(Some(Self {
             vocab: Vocab::new(head.vocab.clone(), head.word_separator.as_deref())?,
-            gates: Arc::new(Gates::open()),
+            masks: Masks::new(Gates::open()),
             calibration: None,
             lm: None,
             head: Head::new(head.weight.clone(), head.bias.clone()),
@@ -112,6 +111,26 @@ impl LoadedPack {
         Self { lm, ..self }
     }
 
+    /// The same pack, whose masks may leave memory and be read again from its file.
+    #[must_use]
+    pub fn of_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.masks = self.masks.of_file(file.into());
+        self
+    }
+
+    /// The masks as the model sees them; read again if they had left memory (see [`Residency`](crate::Residency)).
+    ///
+    /// # Errors
+    /// A file that is missing, broken or another one by now.
+    pub fn gates(&self, backbone: &Backbone) -> Result<Arc<Gates>> {
+        self.masks.get(&self.sha256, backbone)
+    }
+
+    /// Whether the masks are in memory now.
+    pub fn is_resident(&self) -> bool {
+        self.masks.is_held()
+    }
+
     /// Hidden `(T, D)` → logits `(T, V)`.
     ///
     /// # Errors
@@ -119,6 +138,11 @@ impl LoadedPack {
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         self.head.logits(hidden)
     }
+}
+
+/// Masks as this backbone reads them fastest.
+pub(crate) fn gates(masks: BTreeMap<String, BitMask>, backbone: &Backbone) -> Gates {
+    Gates::new(masks.into_iter().map(|(name, bits)| (name, backbone.gate(&bits))).collect())
 }
 
 /// A file that is no usable pack, and why: listed, never served, never fatal to the others.
@@ -154,7 +178,7 @@ impl Packs {
         }
         for entry in registry.packs {
             match LoadedPack::bind(entry.opened, backbone, 1) {
-                Ok(pack) => packs.insert(pack),
+                Ok(pack) => packs.insert(pack.of_file(entry.path)),
                 Err(e) => packs.quarantine(&entry.path, &e),
             }
         }

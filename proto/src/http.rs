@@ -206,6 +206,10 @@ pub struct Timing {
 pub struct PackList {
     /// The shared backbone, as it was named.
     pub backbone: String,
+    /// The arithmetic of its heavy products: `f32`, `bf16`.
+    pub precision: String,
+    /// What computes them: `amx`, `avx512`, `avx2`, `neon`, `scalar`, `cuda`.
+    pub kernel: String,
     /// A plain word about the model, where one is due (the demo is synthetic).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -252,10 +256,14 @@ pub struct Pack {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub vocab_size: Option<usize>,
-    /// Resident bytes: mask bits and head.
+    /// Bytes in memory: mask bits and head.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub bytes: Option<u64>,
+    /// Whether its mask bits are in memory now; else the next request reads them first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub resident: Option<bool>,
     /// The n-grams beside it, for the beam.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

@@ -30,7 +30,7 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
     pub(crate) admin_tokens: Keys,
-    /// One per core: decoding is computing, and more threads would only take turns.
+    /// One per computing thread: decoding is computing, and more would only take turns.
     pub(crate) decoders: Arc<Semaphore>,
     /// One per stream that may be open.
     pub(crate) streams: Arc<Semaphore>,
@@ -71,7 +71,6 @@ impl App {
     ) -> anyhow::Result<Arc<Self>> {
         let metrics = Arc::new(Metrics::new()?);
         let (scheduler, queue) = Scheduler::new(&config.batching, Arc::clone(&metrics));
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let permits = |n: u32| Arc::new(Semaphore::new(n as usize));
         let app = Arc::new(Self {
             keys: config.auth.keys()?,
@@ -82,7 +81,7 @@ impl App {
             lifecycle: Lifecycle::default(),
             scheduler,
             metrics,
-            decoders: Arc::new(Semaphore::new(cores)),
+            decoders: Arc::new(Semaphore::new(rayon::current_num_threads())),
             started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
             packs: OnceLock::new(),
         });
@@ -156,6 +155,7 @@ fn own_engine(app: Arc<App>, loaded: anyhow::Result<Loaded>, queue: Queue) {
     });
     match ready {
         Ok((transcribe, packs)) => {
+            app.metrics.engine(packs.engine().backbone());
             app.metrics.packs(packs.now().iter().map(AsRef::as_ref));
             tracing::info!(packs = packs.now().len(), "ready: the warm-up transcription succeeded");
             let _ = app.packs.set(packs);

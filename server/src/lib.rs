@@ -15,6 +15,7 @@ pub mod intake;
 pub mod lifecycle;
 pub mod listen;
 pub mod load;
+mod memory;
 pub mod metrics;
 pub mod middleware;
 pub mod packs;

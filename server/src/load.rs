@@ -5,8 +5,9 @@ use crate::{
     config::EngineConfig,
     packs::{PackStore, source::PackSource},
 };
+use anyhow::{Context, ensure};
 use s3router_core::{
-    Engine, Precision,
+    Engine, Residency,
     device::DeviceChoice,
     model::{Backbone, Source},
 };
@@ -21,6 +22,17 @@ pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
     Ok(Loaded { transcribe: Box::new(move |batch| engine.transcribe(batch)), packs })
 }
 
+/// Sets the number of threads that compute. One pool serves every request, and candle with it, so that nothing
+/// oversubscribes the machine; before anything computes, or it is too late.
+///
+/// # Errors
+/// A pool that is running already, or no threads to be had.
+pub fn threads(count: Option<u32>) -> anyhow::Result<()> {
+    let Some(count) = count else { return Ok(()) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(count as usize);
+    pool.build_global().with_context(|| format!("--threads {count}"))
+}
+
 /// The engine and its packs, for commands that look at both.
 ///
 /// # Errors
@@ -28,20 +40,26 @@ pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
 pub fn open(config: &EngineConfig) -> anyhow::Result<(Arc<Engine>, PackStore)> {
     let device = config.device.parse::<DeviceChoice>().map_err(anyhow::Error::msg)?.open()?;
     let Ok(source) = config.backbone.parse::<Source>();
-    // A GPU halves what it can; the CPU's answers stay those of f32.
-    let precision = if device.is_cpu() { Precision::F32 } else { Precision::Auto };
-    let engine = Arc::new(Engine::new(Backbone::load_packed(&source, &device, precision)?));
+    let backbone = Backbone::load_packed(&source, &device, config.precision)?;
+    let engine = Arc::new(Engine::new(backbone).with_residency(Residency::new(config.pack_memory)));
     let packs = match (&config.packs, source) {
         (Some(named), _) => named.clone(),
         (None, Source::Demo) => PackSource::Demo,
         (None, _) => {
-            anyhow::ensure!(
+            ensure!(
                 engine.backbone().own_head().is_some(),
                 "this backbone has no head of its own: --packs names a folder of packs for it"
             );
             PackSource::Own
         }
     };
+    ensure!(
+        config.pack_memory.is_none() || packs.folder().is_some(),
+        "--pack-memory needs --packs DIR: only from files of its own can a pack be read again"
+    );
     let packs = PackStore::open(packs, Arc::clone(&engine))?;
+    for pin in &config.pins {
+        engine.pin(&packs.now().get(pin).context("--pin")?)?;
+    }
     Ok((engine, packs))
 }

@@ -7,7 +7,7 @@ use prometheus::{
     Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
-use s3router_core::{Utterance, audio::RATE_HZ, packs::LoadedPack};
+use s3router_core::{Utterance, audio::RATE_HZ, model::Backbone, packs::LoadedPack};
 use s3router_proto::Timing;
 use std::time::Duration;
 
@@ -49,6 +49,7 @@ pub struct Metrics {
     pub stream_lag: Histogram,
     mask_bytes: GaugeVec,
     mask_info: IntGaugeVec,
+    engine_info: IntGaugeVec,
 }
 
 impl Metrics {
@@ -162,8 +163,22 @@ impl Metrics {
                 r,
                 IntGaugeVec::new(opts("mask_info", "Packs in service."), &["lang", "generation", "sha256"])?,
             )?,
+            engine_info: keep(
+                r,
+                IntGaugeVec::new(
+                    opts("engine_info", "The arithmetic in use, what computes it, on how many threads."),
+                    &["precision", "kernel", "threads"],
+                )?,
+            )?,
             registry,
         })
+    }
+
+    /// What computes.
+    pub fn engine(&self, backbone: &Backbone) {
+        let (precision, threads) =
+            (backbone.precision().to_string(), rayon::current_num_threads().to_string());
+        self.engine_info.with_label_values(&[precision.as_str(), backbone.kernel(), &threads]).set(1);
     }
 
     /// The exposition format.
@@ -179,12 +194,15 @@ impl Metrics {
     /// The packs now in service, instead of those before.
     pub fn packs<'a>(&self, packs: impl Iterator<Item = &'a LoadedPack>) {
         self.mask_info.reset();
-        let mut bytes = 0;
         for pack in packs {
-            bytes += pack.bytes;
             let generation = pack.generation.to_string();
             self.mask_info.with_label_values(&[&pack.meta.language, &generation, &pack.sha256]).set(1);
         }
+    }
+
+    /// What of the packs is in memory; asked whenever Prometheus is, since a lease may move masks at any time.
+    pub fn resident<'a>(&self, packs: impl Iterator<Item = &'a LoadedPack>) {
+        let bytes: u64 = packs.filter(|pack| pack.is_resident()).map(|pack| pack.bytes).sum();
         self.mask_bytes.with_label_values(&["host"]).set(bytes as f64);
     }
 

@@ -42,9 +42,6 @@ impl Conv<'_> {
     }
 }
 
-/// Rows of a block, normalised as soon as it is done: 120 × 512 floats stay in L2 until then.
-const TALL: usize = 120;
-
 impl Conv<'_> {
     /// Channels that go in.
     pub fn channels(&self) -> usize {
@@ -74,7 +71,8 @@ impl Conv<'_> {
         let (n, k) = (self.weight.outputs(), self.weight.inputs());
         let step = self.stride * self.channels();
         assert!(y.len() == self.frames(x.len() / self.channels()) * n, "frames of a convolution");
-        for rows in blocks(0..y.len() / n, TALL, 12) {
+        // Half a product's rows, normalised as soon as they are done: they and their inputs stay in L2 until then.
+        for rows in blocks(0..y.len() / n, self.weight.tier().tall() / 2, 12) {
             let to = &mut y[rows.start * n..rows.end * n];
             let block = gemm::Block {
                 a: &x[rows.start * step..],

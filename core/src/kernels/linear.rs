@@ -53,7 +53,8 @@ pub fn linear(layer: &Linear<'_>, x: &[f32], segments: &[Segment<'_>], y: &mut [
         amx::linear(layer, x, segments, y);
         return Ok(());
     }
-    let tasks = plan(segments, n.div_ceil(layer.weight.cols()), rayon::current_num_threads());
+    let (panels, tall) = (n.div_ceil(layer.weight.cols()), layer.weight.tier().tall());
+    let tasks = plan(segments, panels, tall, rayon::current_num_threads());
     let out = scratch::Shared::new(y);
     tasks.into_par_iter().with_max_len(1).for_each(|task| {
         let block = gemm::Block {
@@ -109,15 +110,15 @@ struct Task<'a> {
     panels: Range<usize>,
 }
 
-/// Cuts the output into blocks: rows at most [`gemm::TALL`] high, panels in enough groups that all threads
+/// Cuts the output into blocks: rows at most `tall` high, panels in enough groups that all threads
 /// have work to the end, panel group by panel group so that W is read once.
-fn plan<'a>(segments: &[Segment<'a>], panels: usize, threads: usize) -> Vec<Task<'a>> {
+fn plan<'a>(segments: &[Segment<'a>], panels: usize, tall: usize, threads: usize) -> Vec<Task<'a>> {
     let mut rows = Vec::new();
     for Segment { rows: all, mask } in segments {
-        rows.extend(blocks(all.clone(), gemm::TALL, 12).map(|r| (r, *mask)));
+        rows.extend(blocks(all.clone(), tall, 12).map(|r| (r, *mask)));
     }
-    // Each block copies its rows of x anew, so a group is not less than 8 panels wide.
-    let groups = (threads * 4).div_ceil(rows.len().max(1)).min(panels.div_ceil(8)).max(1);
+    // Each block copies its rows of x anew: groups are few, and not less than 8 panels wide.
+    let groups = (threads * 2).div_ceil(rows.len().max(1)).min(panels.div_ceil(8)).max(1);
     let groups = if threads == 1 { 1 } else { groups };
     let wide = panels.div_ceil(groups);
     let mut tasks = Vec::with_capacity(groups * rows.len());

@@ -1,5 +1,7 @@
 //! The transformer's layers as one call of the kernels: what they need to know.
 
+mod panels;
+
 use super::{Layout, Norm, PackedWeight, PanelMask, amx, misfit};
 use crate::Result;
 use std::{borrow::Cow, ops::Range};
@@ -7,7 +9,7 @@ use std::{borrow::Cow, ops::Range};
 /// A weight as the rows of each segment see it.
 #[derive(Debug)]
 pub struct Gated<'a> {
-    /// W `(out, in)` in tiles.
+    /// W `(out, in)`, in one layout for all.
     pub weight: &'a PackedWeight,
     /// b `(out,)`.
     pub bias: &'a [f32],
@@ -48,10 +50,11 @@ pub struct Stack<'a> {
 }
 
 impl Layer<'_> {
-    /// Whether widths, and a head's too, come in whole steps of a tile.
+    /// Whether the width comes in whole heads and, in tiles, all widths and a head's in whole steps.
     pub fn serves(&self, heads: usize) -> bool {
         let (width, inner) = (self.out.weight.outputs(), self.up.weight.outputs());
-        heads > 0 && width.is_multiple_of(32 * heads) && inner.is_multiple_of(32)
+        let step = if self.out.weight.layout() == Layout::Tiles { 32 } else { 1 };
+        heads > 0 && width.is_multiple_of(step * heads) && inner.is_multiple_of(step)
     }
 }
 
@@ -60,9 +63,14 @@ impl Stack<'_> {
     /// utterance's length are no one's keys, and mean nothing in y.
     ///
     /// # Errors
-    /// Parts that do not fit each other, or widths that are not whole steps of 32.
+    /// Parts that do not fit each other, or, in tiles, widths that are not whole steps of 32.
     pub fn run(&self, x: &[f32], y: &mut [f32]) -> Result<()> {
-        amx::stack(self, x, y)
+        let d = self.width(x, y)?;
+        match self.layers[0].out.weight.layout() {
+            _ if x.is_empty() => Ok(()),
+            Layout::Tiles => amx::stack(self, x, y),
+            Layout::Panels(tier) => panels::stack(self, tier, d, x, y),
+        }
     }
 
     /// D, if everything fits.
@@ -70,14 +78,12 @@ impl Stack<'_> {
         let batch = self.lengths.len();
         let Some(first) = self.layers.first() else { return Err(misfit("a stack of no layers".into())) };
         let (d, inner) = (first.out.weight.outputs(), first.up.weight.outputs());
+        let layout = first.out.weight.layout();
         let gated = |g: &Gated<'_>, out, inputs| {
-            (g.weight.outputs(), g.weight.inputs(), g.weight.layout()) == (out, inputs, Layout::Tiles)
+            (g.weight.outputs(), g.weight.inputs(), g.weight.layout()) == (out, inputs, layout)
                 && g.bias.len() == out
                 && g.masks.len() == self.segments.len()
-                && g.masks
-                    .iter()
-                    .flatten()
-                    .all(|m| (m.rows(), m.cols(), m.layout()) == (out, inputs, Layout::Tiles))
+                && g.masks.iter().flatten().all(|m| (m.rows(), m.cols(), m.layout()) == (out, inputs, layout))
         };
         let fits = |l: &Layer<'_>| {
             l.qkv.iter().chain([&l.out]).all(|g| gated(g, d, d))

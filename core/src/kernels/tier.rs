@@ -1,7 +1,7 @@
 //! The instruction set, chosen at run time.
 #![allow(unsafe_code)]
 
-use super::{Kernel, lanes};
+use super::{Kernel, gemm, lanes};
 use std::sync::OnceLock;
 
 /// An instruction set that kernels are compiled for.
@@ -70,6 +70,14 @@ impl Tier {
             }
         }
         self.run(Cols)
+    }
+
+    /// Rows of a block of the matrix product, at most.
+    pub(super) fn tall(self) -> usize {
+        match self {
+            Self::Avx512 => gemm::TALL_AVX512,
+            _ => gemm::TALL,
+        }
     }
 
     /// Runs `kernel` as compiled for this tier; a tier that this machine lacks runs as [`Tier::Scalar`].

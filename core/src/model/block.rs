@@ -114,7 +114,7 @@ impl Block {
         Ok([self.norm.values(gates)?, self.final_norm.values(gates)?])
     }
 
-    /// This layer as the kernels take a whole one; `None` where a weight is not in tiles.
+    /// This layer as the kernels take a whole one; `None` where a weight is not packed, or its width is no whole step.
     pub(crate) fn layer<'a>(
         &'a self,
         norms: &'a [NormValues; 2],

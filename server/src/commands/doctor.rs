@@ -2,7 +2,14 @@
 
 use crate::{config::EngineConfig, load};
 use anyhow::{Result, bail};
-use s3router_core::{Engine, Utterance, audio::RATE_HZ, device::DeviceChoice, kernels::Tier, packs::Packs};
+use s3router_core::{
+    Engine, Precision, Utterance,
+    audio::RATE_HZ,
+    device::DeviceChoice,
+    kernels::{Tier, has_bf16},
+    model::Backbone,
+    packs::Packs,
+};
 use serde::Serialize;
 use std::{
     io::{Write, stdout},
@@ -42,10 +49,11 @@ fn check(what: &'static str, found: Result<String>) -> Check {
 /// # Errors
 /// When any check fails.
 pub fn run(args: DoctorArgs) -> Result<()> {
+    load::threads(args.engine.threads)?;
     let mut checks = vec![
         check("version", Ok(env!("CARGO_PKG_VERSION").into())),
-        check("threads", Ok(std::thread::available_parallelism().map_or(1, usize::from).to_string())),
-        check("kernels", Ok(Tier::best().name().into())),
+        check("threads", Ok(threads())),
+        check("kernels", Ok(kernels())),
         check("device", device(&args.engine.device)),
         check("port", port(args.listen)),
     ];
@@ -62,6 +70,7 @@ pub fn run(args: DoctorArgs) -> Result<()> {
                     args.engine.backbone, config.layers, config.hidden
                 )),
             ));
+            checks.push(check("precision", Ok(precision(args.engine.precision, backbone))));
             checks.push(check("packs", self::packs(&packs)));
             checks.push(check("transcription", transcription(&engine, &packs)));
         }
@@ -71,6 +80,28 @@ pub fn run(args: DoctorArgs) -> Result<()> {
         0 => Ok(()),
         n => bail!("{n} of {} checks failed", checks.len()),
     }
+}
+
+fn threads() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{} compute, on {cores} cores", rayon::current_num_threads())
+}
+
+/// What the machine has, the best first.
+fn kernels() -> String {
+    let tiers: Vec<_> = Tier::available().iter().map(|tier| tier.name()).collect();
+    let amx = if has_bf16() { "; bf16 by AMX" } else { "; no AMX, so no bf16" };
+    format!("f32 by {} (of {}){amx}", tiers[0], tiers.join(", "))
+}
+
+/// The precision in use, and why.
+fn precision(wish: Precision, backbone: &Backbone) -> String {
+    let why = match wish {
+        Precision::Auto if has_bf16() => "auto: this machine has matrix units for it",
+        Precision::Auto => "auto: this machine has no matrix units for bf16",
+        _ => "as asked",
+    };
+    format!("{} by {} ({why})", backbone.precision(), backbone.kernel())
 }
 
 fn device(wish: &str) -> Result<String> {

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
 use s3router_core::{
+    Precision,
     audio::{self, Channels, Limits},
     demo,
     device::DeviceChoice,
@@ -54,6 +55,12 @@ pub struct EmissionsArgs {
     /// auto, cpu, cuda:0
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
+    /// Arithmetic of the heavy products: numbers for others are f32 unless asked otherwise
+    #[arg(long, default_value_t = Precision::F32, value_name = "auto|f32|bf16")]
+    precision: Precision,
+    /// Threads that compute; one per core when left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
     /// The safetensors file to write
     #[arg(short, long, value_name = "OUT.safetensors")]
     output: PathBuf,
@@ -64,13 +71,14 @@ pub struct EmissionsArgs {
 /// # Errors
 /// Audio, backbone or pack that cannot be used; a checkpoint without a head where logits are asked of it.
 pub fn run(args: EmissionsArgs) -> Result<()> {
+    crate::load::threads(args.threads)?;
     let bytes = fs::read(&args.file).with_context(|| args.file.display().to_string())?;
     let limits = Limits { max_seconds: MAX_SECONDS };
     let channels = audio::decode(&bytes, None, Channels::Mix, &limits)
         .with_context(|| args.file.display().to_string())?;
     let [wave] = channels.as_slice() else { bail!("{}: no mono mix", args.file.display()) };
 
-    let backbone = Backbone::load(&args.backbone, &args.device.open()?)?;
+    let backbone = Backbone::load_packed(&args.backbone, &args.device.open()?, args.precision)?;
     if backbone.frames(wave.len()) == 0 {
         bail!(
             "{}: {} samples at 16 kHz are shorter than one frame of {}",
@@ -80,9 +88,17 @@ pub fn run(args: EmissionsArgs) -> Result<()> {
         );
     }
     let pack = pack(&args, &backbone)?;
-    let gates = pack.as_ref().map_or_else(|| Arc::new(Gates::open()), |pack| pack.gates.clone());
+    let gates = match &pack {
+        Some(pack) => pack.gates(&backbone)?,
+        None => Arc::new(Gates::open()),
+    };
     let features = backbone.extract(&backbone.prepare(&[wave])?)?;
-    let (states, encoded) = backbone.hidden_states(&features, &[Segment { rows: 0..1, gates }], None)?;
+    let segments = [Segment { rows: 0..1, gates }];
+    // Without hidden states by the very way that serving takes.
+    let (states, encoded) = match args.hidden {
+        true => backbone.hidden_states(&features, &segments, None)?,
+        false => (Vec::new(), backbone.encode(&features, &segments, None)?),
+    };
 
     let mut tensors = HashMap::new();
     if args.hidden {

@@ -9,5 +9,6 @@ pub mod health;
 mod manifest;
 mod output;
 pub mod packs;
+mod random;
 pub mod serve;
 pub mod transcribe;

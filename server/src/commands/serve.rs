@@ -1,6 +1,6 @@
 //! `s3router serve`.
 
-use crate::{App, Config, listen, telemetry};
+use crate::{App, Config, listen, load, telemetry};
 use anyhow::{Context, Result};
 use std::{net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
@@ -25,6 +25,7 @@ pub struct ServeArgs {
 pub fn run(args: ServeArgs) -> Result<()> {
     let config = args.config;
     telemetry::init(&config.telemetry)?;
+    load::threads(config.engine.threads)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let outcome = runtime.block_on(async {

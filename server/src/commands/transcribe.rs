@@ -7,7 +7,7 @@ use crate::{
     },
     config::{EngineConfig, Limits},
     intake::query::Format,
-    load::load,
+    load,
     render::{Heard, native},
 };
 use anyhow::{Context, Result, bail};
@@ -64,7 +64,8 @@ pub fn run(args: TranscribeArgs) -> Result<()> {
     if jobs.len() > 1 && matches!(args.format, Format::Srt | Format::Vtt) {
         bail!("subtitles are made for one file at a time: {} were given", jobs.len());
     }
-    let loaded = load(&args.engine)?;
+    load::threads(args.engine.threads)?;
+    let loaded = load::load(&args.engine)?;
     // Every language is looked up before any work: a misspelt one should not be found after an hour.
     let packs = loaded.packs.now();
     let jobs =

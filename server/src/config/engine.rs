@@ -1,4 +1,5 @@
 use crate::packs::source::PackSource;
+use s3router_core::Precision;
 
 /// Which backbone and packs, on which device.
 #[derive(Clone, Debug, clap::Args)]
@@ -14,10 +15,38 @@ pub struct EngineConfig {
     /// Where the backbone computes.
     #[arg(long, env = "S3ROUTER_DEVICE", value_name = "auto|cpu|cuda:N", default_value_t = EngineConfig::default().device)]
     pub device: String,
+    /// Arithmetic of the heavy products: bf16 halves the memory and is much faster where the CPU has AMX;
+    /// auto takes it there and f32 elsewhere.
+    #[arg(long, env = "S3ROUTER_PRECISION", value_name = "auto|f32|bf16", default_value_t = EngineConfig::default().precision)]
+    pub precision: Precision,
+    /// Threads that compute, for all requests together; one per core when left out.
+    #[arg(long, env = "S3ROUTER_THREADS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Most bytes of packs in memory: the least recently used give way and are read again when asked for. All
+    /// stay when left out.
+    #[arg(long, env = "S3ROUTER_PACK_MEMORY", value_name = "BYTES")]
+    pub pack_memory: Option<u64>,
+    /// A language whose pack always stays, beyond --pack-memory; give it once for each.
+    #[arg(
+        long = "pin",
+        env = "S3ROUTER_PIN",
+        value_name = "LANG",
+        value_delimiter = ',',
+        requires = "pack_memory"
+    )]
+    pub pins: Vec<String>,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { backbone: "demo".into(), packs: None, device: "auto".into() }
+        Self {
+            backbone: "demo".into(),
+            packs: None,
+            device: "auto".into(),
+            precision: Precision::Auto,
+            threads: None,
+            pack_memory: None,
+            pins: Vec::new(),
+        }
     }
 }

@@ -89,14 +89,15 @@ impl PackStore {
         condition.check(lang, before)?;
         let opened = open_bytes(bytes).map_err(|e| refused(lang, &e))?;
         check_names(lang, &opened.pack.meta, &packs)?;
-        let pack = self.bind(opened, &ledger).map_err(|e| refused(lang, &e))?;
-        let file = self.file_of(&pack.meta.language, &ledger)?;
+        let file = self.file_of(&opened.pack.meta.language, &ledger)?;
+        let pack = self.bind(opened, file.as_deref(), &ledger).map_err(|e| refused(lang, &e))?;
         if let Some(file) = &file {
             write_bytes(file, bytes).map_err(|e| unwritable(&e))?;
             packs.absolve(&name_of(file));
         }
         let model = file.as_deref().and_then(Stamp::beside);
         let pack = Arc::new(pack.with_lm(model.as_ref().and_then(|m| m.open(&mut packs))));
+        self.engine.admit(&pack);
         ledger.record(&pack, file.as_deref(), model);
         packs.insert(Arc::clone(&pack));
         self.now.store(Arc::new(packs));
@@ -163,9 +164,10 @@ impl PackStore {
                 stay(old, &mut after, &mut told);
                 continue;
             }
-            match self.bind(entry.opened, &ledger) {
+            match self.bind(entry.opened, file, &ledger) {
                 Ok(pack) => {
-                    let pack = pack.with_lm(model.as_ref().and_then(|m| m.open(&mut after)));
+                    let pack = Arc::new(pack.with_lm(model.as_ref().and_then(|m| m.open(&mut after))));
+                    self.engine.admit(&pack);
                     ledger.record(&pack, file, model);
                     let list = if old.is_some() { &mut told.replaced } else { &mut told.added };
                     list.push(pack.meta.language.clone());
@@ -190,9 +192,23 @@ impl PackStore {
         Ok(told)
     }
 
-    fn bind(&self, opened: Opened, ledger: &Ledger) -> s3router_core::Result<LoadedPack> {
+    /// The engine that these packs are bound to.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn bind(
+        &self,
+        opened: Opened,
+        file: Option<&Path>,
+        ledger: &Ledger,
+    ) -> s3router_core::Result<LoadedPack> {
         let last = ledger.generations.get(&opened.pack.meta.language).copied().unwrap_or(0);
-        LoadedPack::bind(opened, self.engine.backbone(), last + 1)
+        let pack = LoadedPack::bind(opened, self.engine.backbone(), last + 1)?;
+        Ok(match file {
+            Some(file) => pack.of_file(file),
+            None => pack,
+        })
     }
 
     /// Where a language is kept: its own file, else `<language>.safetensors`; `None` without a folder.

@@ -19,12 +19,13 @@ pub async fn list_packs(State(app): State<Arc<App>>) -> Result<Json<PackList>> {
 
 /// The same for any protocol.
 pub(crate) fn list(app: &App) -> Result<PackList> {
-    let loaded = app.packs()?;
+    let (loaded, engine) = (app.packs()?, app.pack_store()?.engine());
+    let (precision, kernel) = (engine.backbone().precision().to_string(), engine.backbone().kernel().into());
     let mut packs: Vec<Pack> = loaded.iter().map(|p| ready(p)).collect();
     packs.extend(loaded.quarantined().iter().map(quarantined));
     let backbone = app.config.engine.backbone.clone();
     let notice = (backbone == "demo").then(|| DEMO.into());
-    Ok(PackList { backbone, notice, packs })
+    Ok(PackList { backbone, precision, kernel, notice, packs })
 }
 
 const DEMO: &str = "the demo model was trained on synthetic speech: it shows the machine, it does not transcribe \
@@ -48,6 +49,7 @@ pub(crate) fn ready(pack: &LoadedPack) -> Pack {
         covers: Some(meta.covers.clone()),
         vocab_size: Some(meta.vocab.len()),
         bytes: Some(pack.bytes),
+        resident: Some(pack.is_resident()),
         lm: pack.lm.as_ref().map(|lm| LanguageModel { order: lm.order(), words: lm.words() }),
         training: (!meta.training.is_null()).then(|| meta.training.clone()),
     }
@@ -67,6 +69,7 @@ fn quarantined(broken: &Quarantined) -> Pack {
         covers: None,
         vocab_size: None,
         bytes: None,
+        resident: None,
         lm: None,
         training: None,
     }

@@ -1,179 +1,161 @@
 """Times one random XLS-R 300M in several programs, in turn, and prints one table.
 
-Every measurement is a process of its own (its peak memory and its threads are its own); rounds go through all
-programs before the next begins, so that a busy moment of the machine hits all alike. The best round counts.
+Every measurement is a process of its own (its peak memory and its threads are its own); a round goes through all
+programs before the next begins, so that a busy moment of the machine hits all alike. The best forward counts, for
+each program alike. Logits are compared with those of PyTorch in f32 on the same clip, masked with masked.
 """
 
 import argparse
 import json
 import os
-import resource
+import platform
+import shlex
 import subprocess
 import sys
-import time
-import wave
 from pathlib import Path
 
-PEERS = ["s3router", "s3router_masked", "torch_f32", "torch_bf16", "ort_f32", "ort_int8"]
+from prepare import prepare
+
+HERE = Path(__file__).parent
+OURS = ["s3router_f32", "s3router_f32_masked", "s3router_bf16", "s3router_bf16_masked"]
+PEERS = ["torch_f32", "torch_bf16", "ort_f32", "ort_int8", *OURS]
+GOALS = [  # ours, whose, at least so many times as fast
+    ("s3router_f32_masked", "torch_f32", 1.2), ("s3router_f32_masked", "ort_f32", 1.0),
+    ("s3router_bf16_masked", "torch_bf16", 2.0), ("s3router_bf16_masked", "ort_int8", 1.7),
+    ("s3router_f32_masked", "s3router_f32", 0.95), ("s3router_bf16_masked", "s3router_bf16", 0.95),
+]
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__)
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--dir", type=Path, required=True, help="where the model and its exports are kept")
     p.add_argument("--s3router", type=Path, required=True, help="the program")
-    p.add_argument("--batch", type=int, nargs="+", default=[1, 4])
+    p.add_argument("--batch", type=int, nargs="+", default=[1, 4, 8])
     p.add_argument("--seconds", type=float, default=10)
     p.add_argument("--threads", type=int, default=os.cpu_count())
     p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--reps", type=int, default=3, help="timed forwards of a round")
+    p.add_argument("--reps", type=int, default=3, help="timed forwards of a process at batch 1; fewer at larger ones")
     p.add_argument("--only", nargs="+", choices=PEERS, default=PEERS)
-    p.add_argument("--worker", nargs=2, metavar=("PEER", "BATCH"), help=argparse.SUPPRESS)
+    p.add_argument("--prefix", default="", help="put before every timed command: taskset, a lock, nice")
+    p.add_argument("--json", type=Path, help="where to write every measurement; what it holds already counts too")
+    p.add_argument("--time-only", action="store_true", help="measure, and leave logits and tables to a later --rounds 0")
     args = p.parse_args()
-    if args.worker:
-        print(json.dumps(work(args, args.worker[0], int(args.worker[1]))))
-        return
-    prepare(args)
-    print(f"XLS-R 300M, random weights, {args.seconds:g} s of audio, {args.threads} threads, best of {args.rounds} rounds\n")
-    print("| program | batch | RTFx | against torch f32 | load s | peak MiB | logits' distance from torch f32 |")
-    print("|---|---|---|---|---|---|---|")
-    for batch in args.batch:
-        best = {}
-        for _ in range(args.rounds):
-            for peer in args.only:
-                found = measure(args, peer, batch)
-                if found and (peer not in best or found["rtfx"] > best[peer]["rtfx"]):
-                    best[peer] = found
-        base = best.get("torch_f32", {}).get("rtfx")
-        for peer, b in best.items():
-            ratio = f"{b['rtfx'] / base:.2f}" if base else ""
-            distance = agreement(args, peer) if batch == args.batch[0] else ""
-            print(f"| {peer} | {batch} | {b['rtfx']:.2f} | {ratio} | {b['load_s']:.1f} | {b['rss'] / 2**20:.0f} | {distance} |", flush=True)
+    prepare(args.dir, args.seconds)
+    packs = args.dir / "packs"
+    if not packs.exists():
+        run([args.s3router, "packs", "random", packs, "--backbone", args.dir / "model", "--languages", 11])
+    before = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
+    found, distances = before.get("measured", []), before.get("distances", {})
+    for round_ in range(args.rounds):
+        for batch in args.batch:
+            found += [measure(args, peer, batch, round_) for peer in args.only]
+    if not args.time_only:
+        distances |= {peer: distance(args, peer) for peer in args.only if peer not in distances}
+        print(table(args, found, distances), goals(args, found), sep="\n\n")
+    if args.json:
+        args.json.write_text(json.dumps(
+            {"machine": machine(), "seconds": args.seconds, "threads": args.threads, "versions": versions(),
+             "measured": found, "distances": distances}, indent=1) + "\n")
 
 
-def measure(args, peer, batch):
-    if peer.startswith("s3router"):
-        backbone = "random:xlsr-300m" if peer.endswith("masked") else None
-        command = [args.s3router, "bench", "--backbone", backbone or args.dir / "model", "--seconds", args.seconds,
-                   "--batch", batch, "--threads", args.threads, "--rounds", args.reps, "--json"]
-        if not backbone:
-            command.append("--open")
-        found = json.loads(run(command) or "null")
-        return found and {"rtfx": found["rtfx"], "load_s": found["load_ms"] / 1e3, "rss": found["peak_rss_bytes"]}
-    flags = [f"--{k}={getattr(args, k)}" for k in ("dir", "s3router", "seconds", "threads", "reps")]
-    return json.loads(run([sys.executable, __file__, *flags, "--worker", peer, batch]) or "null")
+def measure(args, peer, batch, round_):
+    """RTFx, load time and memory of one process."""
+    reps = max(1, args.reps // batch)
+    if peer in OURS:
+        command = [args.s3router, "bench", "--backbone", args.dir / "model", "--seconds", args.seconds, "--batch", batch,
+                   "--threads", args.threads, "--rounds", reps, "--json", "--precision", precision(peer)]
+        command += ["--packs", args.dir / "packs"] if peer.endswith("masked") else ["--open"]
+        r = json.loads(run(shlex.split(args.prefix) + command))
+        found = {"rtfx": r["best_rtfx"], "load_s": (r["load_ms"] + r["pack_load_ms"]) / 1e3,
+                 "rss": r["resident_bytes"], "peak": r["peak_rss_bytes"]}
+    else:
+        command = [sys.executable, HERE / "worker.py", args.dir, peer, batch, args.threads, reps]
+        found = json.loads(run(shlex.split(args.prefix) + command))
+    print(f"round {round_ + 1}: {peer} × {batch}: RTFx {found['rtfx']:.2f}", file=sys.stderr, flush=True)
+    return {"peer": peer, "batch": batch, "round": round_, **found}
+
+
+def precision(peer):
+    return "bf16" if "bf16" in peer else "f32"
 
 
 def run(command):
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if done.returncode != 0:
-        print(f"{command[0]}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-        return None
-    return done.stdout.strip().splitlines()[-1]
+        sys.exit(f"{shlex.join(map(str, command))}\n{done.stderr.strip()[-2000:]}")
+    return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
 
 
-def prepare(args):
-    """The checkpoint, its head and vocabulary, a clip, and the two ONNX exports; made once."""
-    model, clip = args.dir / "model", args.dir / "clip.wav"
+def distance(args, peer):
+    """Largest and mean difference of the logits, over the standard deviation of PyTorch's in f32."""
     import numpy as np
-    if not clip.exists():
-        noise = np.random.default_rng(1).normal(0, 3000, int(16000 * args.seconds)).astype("<i2")
-        with wave.open(str(clip), "wb") as w:
-            w.setnchannels(1), w.setsampwidth(2), w.setframerate(16000), w.writeframes(noise.tobytes())
-    if not (model / "vocab.json").exists():
-        import torch
-        from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
-        torch.manual_seed(0)
-        config = Wav2Vec2Config(
-            vocab_size=40, hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096,
-            feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True, pad_token_id=0)
-        Wav2Vec2ForCTC(config).save_pretrained(model)
-        Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(model)
-        vocab = {"<pad>": 0, "|": 1, **{chr(0x3B1 + i): i + 2 for i in range(38)}}
-        (model / "vocab.json").write_text(json.dumps(vocab))
-    if any(p.startswith("ort") for p in args.only) and not (args.dir / "int8.onnx").exists():
-        export(args.dir)
 
+    logits, masked = args.dir / "logits", peer.endswith("_masked")
+    expected = logits / f"torch_f32{'_masked' if masked else ''}.npy"
+    pack = sorted((args.dir / "packs").glob("*.safetensors"))[0]
+    if not expected.exists():
+        run([sys.executable, HERE / "worker.py", args.dir, "torch_f32", 1, args.threads, 1, *([pack] if masked else [])])
+    if peer in OURS:
+        from safetensors.numpy import load_file
 
-def export(folder):
-    import torch
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from transformers import Wav2Vec2ForCTC
-
-    class Logits(torch.nn.Module):
-        def __init__(self, model):
-            super().__init__()
-            self.model = model
-
-        def forward(self, x):
-            return self.model(x).logits
-
-    model = Logits(Wav2Vec2ForCTC.from_pretrained(folder / "model").eval())
-    torch.onnx.export(model, (torch.randn(1, 160000),), str(folder / "f32.onnx"), input_names=["x"], output_names=["y"],
-                      dynamic_axes={"x": {0: "b", 1: "t"}, "y": {0: "b", 1: "t"}}, opset_version=17, dynamo=False)
-    quantize_dynamic(str(folder / "f32.onnx"), str(folder / "int8.onnx"), weight_type=QuantType.QInt8,
-                     op_types_to_quantize=["MatMul"])
-
-
-def samples(args, batch):
-    import numpy as np
-    with wave.open(str(args.dir / "clip.wav")) as w:
-        x = np.frombuffer(w.readframes(w.getnframes()), "<i2").astype("float32") / 32768
-    x = (x - x.mean()) / np.sqrt(x.var() + 1e-7)
-    return np.repeat(x[None], batch, 0)
-
-
-def work(args, peer, batch):
-    import numpy as np
-    x, start = samples(args, batch), time.perf_counter()
-    if peer.startswith("torch"):
-        import torch
-        from transformers import Wav2Vec2ForCTC
-        torch.set_num_threads(args.threads)
-        start = time.perf_counter()
-        dtype = torch.bfloat16 if peer == "torch_bf16" else torch.float32
-        model = Wav2Vec2ForCTC.from_pretrained(args.dir / "model", dtype=dtype).eval()
-        given = torch.from_numpy(x).to(dtype)
-
-        def forward():
-            with torch.inference_mode():
-                return model(given).logits.float().numpy()
+        out = logits / f"{peer}.safetensors"
+        run([args.s3router, "emissions", args.dir / "clip.wav", "--backbone", args.dir / "model", "-o", out,
+             "--precision", precision(peer), *(["--pack", pack] if masked else ["--open"])])
+        found = load_file(out)["logits"]
     else:
-        import onnxruntime as ort
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = args.threads
-        start = time.perf_counter()
-        name = args.dir / f"{peer.removeprefix('ort_')}.onnx"
-        session = ort.InferenceSession(str(name), options, providers=["CPUExecutionProvider"])
-
-        def forward():
-            return session.run(None, {"x": x})[0]
-    load_s = time.perf_counter() - start
-    np.save(args.dir / f"{peer}.npy", forward()[0])
-    times = []
-    for _ in range(args.reps):
-        start = time.perf_counter()
-        forward()
-        times.append(time.perf_counter() - start)
-    median = sorted(times)[len(times) // 2]
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"rtfx": x.size / 16000 / median, "load_s": load_s, "rss": rss}
+        found = np.load(logits / f"{peer}.npy")
+    expected = np.load(expected)
+    off, spread = np.abs(found - expected), expected.std()
+    same = (found.argmax(-1) == expected.argmax(-1)).mean()
+    return {"max": float(off.max() / spread), "mean": float(off.mean() / spread), "same_symbol": float(same)}
 
 
-def agreement(args, peer):
-    """Largest difference of the logits over their largest magnitude."""
-    import numpy as np
-    try:
-        expected = np.load(args.dir / "torch_f32.npy")
-        if peer == "s3router":
-            from safetensors.numpy import load_file
-            out = args.dir / "s3router.safetensors"
-            run([args.s3router, "emissions", args.dir / "clip.wav", "--backbone", args.dir / "model", "--open", "-o", out])
-            found = load_file(out)["logits"]
-        else:
-            found = np.load(args.dir / f"{peer}.npy")
-        return f"{np.abs(found - expected).max() / np.abs(expected).max():.1e}"
-    except OSError:
-        return "not measured"
+def best(found, peer, batch, key="rtfx", of=max):
+    values = [m[key] for m in found if (m["peer"], m["batch"]) == (peer, batch)]
+    return of(values) if values else None
+
+
+def ratio(found, peer, other, batch):
+    a, b = best(found, peer, batch), best(found, other, batch)
+    return f"{a / b:.2f}" if a and b else ""
+
+
+def table(args, found, distances):
+    batches = args.batch
+    head = ["program", *(f"RTFx × {b}" for b in batches), *(f"÷ PyTorch f32 × {b}" for b in batches), "load s",
+            *(f"peak MiB × {b}" for b in batches), "logits off: max, mean (σ)", "same symbol"]
+    lines = [f"XLS-R 300M, random weights, {args.seconds:g} s of audio, {args.threads} threads; the best of all forwards", "",
+             "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for peer in args.only:
+        d = distances[peer]
+        mib = (f"{best(found, peer, b, 'peak') / 2**20:.0f}" for b in batches)
+        row = [peer.replace("_", " "), *(f"{best(found, peer, b):.2f}" for b in batches),
+               *(ratio(found, peer, "torch_f32", b) for b in batches),
+               f"{best(found, peer, batches[0], 'load_s', min):.1f}", *mib,
+               f"{d['max']:.1e}, {d['mean']:.1e}", f"{100 * d['same_symbol']:.1f} %"]
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def goals(args, found):
+    lines = ["| goal | " + " | ".join(f"× {b}" for b in args.batch) + " |", "|---|" + "---|" * len(args.batch)]
+    for ours, other, least in GOALS:
+        if ours in args.only and other in args.only:
+            cells = " | ".join(ratio(found, ours, other, b) for b in args.batch)
+            lines.append(f"| {ours} ≥ {least} × {other} | {cells} |".replace("_", " "))
+    return "\n".join(lines)
+
+
+def machine():
+    cpu = Path("/proc/cpuinfo")
+    model = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
+    return {"cpu": model[0] if model else platform.processor(), "cores": os.cpu_count(), "system": platform.platform()}
+
+
+def versions():
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "transformers", "onnxruntime", "numpy")}
 
 
 if __name__ == "__main__":

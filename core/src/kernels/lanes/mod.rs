@@ -65,6 +65,20 @@ pub(super) unsafe trait Lanes: Copy {
     /// Asks for the cache line at `p` ahead of time; any address is harmless.
     fn prefetch(p: *const f32);
 
+    /// Turns `ROWS` rows of `N` floats, `stride` apart, into `N` rows of `ROWS` floats.
+    ///
+    /// # Safety
+    /// The rows are readable at `from`; `N * ROWS` floats are writable at `to`.
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, stride: usize, to: *mut f32) {
+        for i in 0..Self::ROWS {
+            for p in 0..Self::N {
+                // SAFETY: row i < ROWS, column p < N.
+                unsafe { *to.add(p * Self::ROWS + i) = *from.add(i * stride + p) };
+            }
+        }
+    }
+
     /// One register tile of a matrix product; see [`Tile`].
     ///
     /// # Safety

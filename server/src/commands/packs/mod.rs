@@ -2,6 +2,7 @@
 
 mod inspect;
 mod list;
+mod random;
 mod report;
 mod similarity;
 mod source;
@@ -40,6 +41,8 @@ enum Command {
     Report(report::ReportArgs),
     /// How alike the masks of two or more languages are
     Similarity(similarity::SimilarityArgs),
+    /// Write packs with random masks for a backbone: to measure with, not to transcribe with
+    Random(random::RandomArgs),
 }
 
 /// Runs the sub-command; answers go to standard output.
@@ -67,6 +70,7 @@ fn answer(args: PacksArgs, out: &mut dyn Write) -> Result<()> {
         Command::Verify(args) => verify::run(&args, out),
         Command::Report(args) => report::run(&args, out),
         Command::Similarity(args) => similarity::run(&args, out),
+        Command::Random(args) => random::run(&args, out),
     }
 }
 

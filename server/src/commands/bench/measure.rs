@@ -1,0 +1,138 @@
+//! What is measured, loaded once; and the timing of it.
+
+use super::BenchArgs;
+use crate::commands::random;
+use anyhow::{Context, Result, bail, ensure};
+use s3router_core::{
+    Engine, Utterance,
+    audio::RATE_HZ,
+    model::{Backbone, Config},
+    packs::{LoadedPack, Packs},
+};
+use s3router_masks::{Codec, Opened, Pack, open_path, write};
+use std::{path::Path, sync::Arc, time::Instant};
+
+/// Weights kept by a random mask: S3-Router's usual 92 %.
+const DENSITY: f64 = 0.92;
+
+/// An engine with its packs, and how long it took to get there.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) engine: Engine,
+    pub(super) packs: Vec<Arc<LoadedPack>>,
+    registry: Packs,
+    pub(super) load_ms: f64,
+    /// One of each pack.
+    pub(super) pack_load_ms: Vec<f64>,
+}
+
+impl Subject {
+    pub(super) fn load(args: &BenchArgs) -> Result<Self> {
+        let start = Instant::now();
+        let engine = Engine::new(backbone(args)?);
+        engine.backbone().identity()?;
+        let mut subject = Self {
+            engine,
+            packs: Vec::new(),
+            registry: Packs::default(),
+            load_ms: ms(start),
+            pack_load_ms: Vec::new(),
+        };
+        match &args.packs {
+            Some(folder) => subject.take(folder, args.languages)?,
+            None if args.open => subject.take_open()?,
+            None => {
+                let folder = tempfile::tempdir().context("cannot make a folder for the packs")?;
+                for number in 0..args.languages {
+                    let path = folder.path().join(format!("{}.safetensors", random::language(number)));
+                    write(&path, &random::pack(subject.engine.backbone(), number, DENSITY), Codec::Raw)?;
+                }
+                subject.take(folder.path(), args.languages)?;
+            }
+        }
+        subject.packs = subject.registry.iter().cloned().collect();
+        Ok(subject)
+    }
+
+    /// The first packs of a folder, each from disk to ready.
+    fn take(&mut self, folder: &Path, count: usize) -> Result<()> {
+        let listed = folder.read_dir().with_context(|| folder.display().to_string())?;
+        let mut files = listed.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        files.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
+        files.sort();
+        ensure!(
+            files.len() >= count,
+            "{} has {} packs, --languages asks for {count}",
+            folder.display(),
+            files.len()
+        );
+        files.truncate(count);
+        for path in files {
+            let start = Instant::now();
+            let pack = LoadedPack::bind(open_path(&path)?, self.engine.backbone(), 1)?;
+            self.pack_load_ms.push(ms(start));
+            self.registry.insert(pack);
+        }
+        Ok(())
+    }
+
+    /// A pack without masks: no file holds one, so it is bound as it is made.
+    fn take_open(&mut self) -> Result<()> {
+        let backbone = self.engine.backbone();
+        let masked = random::pack(backbone, 0, 1.0);
+        let pack = Pack { masks: Default::default(), ..masked };
+        let opened = Opened { pack, sha256: String::new(), bytes: 0, codec: Codec::Raw, sealed: false };
+        let start = Instant::now();
+        let pack = LoadedPack::bind(opened, backbone, 1)?;
+        self.pack_load_ms.push(ms(start));
+        self.registry.insert(pack);
+        Ok(())
+    }
+
+    /// Milliseconds of each round of `batch` utterances `seconds` long, languages in turn; after one that does not
+    /// count, unless they are long.
+    pub(super) fn time(&self, seconds: f64, batch: usize, rounds: usize) -> Result<Vec<f64>> {
+        let samples = random::noise((seconds * f64::from(RATE_HZ)) as usize);
+        let utterance =
+            |row: usize| Utterance::new(Arc::clone(&samples), &self.packs[row % self.packs.len()]);
+        let batch: Vec<_> = (0..batch).map(utterance).collect();
+        // Long audio comes in windows, of which the first warm up for the rest.
+        if seconds <= 60.0 {
+            self.engine.emissions(&batch)?;
+        }
+        let round = |_| {
+            let start = Instant::now();
+            self.engine.emissions(&batch)?;
+            Ok(ms(start))
+        };
+        (0..rounds).map(round).collect()
+    }
+
+    /// Milliseconds of each of 1000 changes of language: finding the pack and leasing it. No weight is touched.
+    pub(super) fn switches(&self) -> Result<Vec<f64>> {
+        let names: Vec<&str> = self.packs.iter().map(|p| p.meta.language.as_str()).collect();
+        let switch = |i: usize| {
+            let start = Instant::now();
+            self.registry.get(names[i % names.len()])?;
+            Ok(ms(start))
+        };
+        (0..1000).map(switch).collect()
+    }
+}
+
+fn backbone(args: &BenchArgs) -> Result<Backbone> {
+    let device = args.device.open()?;
+    let config = match args.backbone.strip_prefix("random:") {
+        Some("xlsr-300m") => Config::xlsr_300m(),
+        Some("xlsr-1b") => Config::xlsr_1b(),
+        Some(other) => {
+            bail!("random backbone `{other}` is unknown: there is random:xlsr-300m and random:xlsr-1b")
+        }
+        None => return Ok(Backbone::load_packed(&args.backbone.parse()?, &device, args.precision)?),
+    };
+    Ok(Backbone::random_packed(config, 1, &device, args.precision)?)
+}
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
