@@ -1,6 +1,6 @@
 //! The second door of the crate: a mixed-language batch in, transcripts out.
 //!
-//! Rows are ordered by pack, so that each language is one [`Segment`]; the backbone runs once over all of
+//! Rows are ordered by pack, so that each language is one segment; the backbone runs once over all of
 //! them, and each row meets its own head. No row's neighbours can change its text: the model masks what
 //! lies beyond a row's own frames (a property the test-suite holds for any mixture).
 
@@ -8,11 +8,12 @@ use crate::{
     Error, Result,
     audio::RATE_HZ,
     decode::{self, Word},
-    gate::{Gates, Segment},
+    gate::Gates,
     model::Backbone,
     packs::LoadedPack,
+    piece::{Part, Piece, segments, stitch},
     residency::Residency,
-    window::{Window, Windowing, windows},
+    window::{Windowing, windows},
 };
 use candle_core::{D, Tensor};
 use s3router_masks::Kind;
@@ -84,15 +85,6 @@ pub struct Engine {
     residency: Residency,
 }
 
-/// One window of one utterance: a row of a round.
-struct Row<'a> {
-    utterance: usize,
-    window: Window,
-    samples: &'a [f32],
-    pack: &'a Arc<LoadedPack>,
-    gates: &'a Arc<Gates>,
-}
-
 impl Engine {
     /// An engine over a backbone; fast once that is [`packed`](Backbone::packed).
     pub fn new(backbone: Backbone) -> Self {
@@ -133,23 +125,19 @@ impl Engine {
 
     /// Transcribes a batch that may mix languages; each utterance has its own result.
     pub fn transcribe(&self, batch: &[Utterance]) -> Vec<Result<Transcript>> {
-        let leases: Vec<_> = batch.iter().map(|u| self.lease(u)).collect();
-        let sound = batch
-            .iter()
-            .zip(&leases)
-            .filter_map(|(u, lease)| Some((u.clone(), lease.as_ref().ok()?.clone())));
-        let (sound, gates): (Vec<_>, Vec<_>) = sound.unzip();
-        let mut logits = self.compute(&sound, &gates).map(Vec::into_iter).map_err(|e| e.to_string());
+        let cut: Vec<_> = batch.iter().map(|u| self.cut(u)).collect();
+        let sound: Vec<Vec<Piece>> = cut.iter().filter_map(|c| c.as_ref().ok()).cloned().collect();
+        let mut parts = self.rounds(&sound).map(Vec::into_iter).map_err(|e| e.to_string());
         // Masks that cannot be had fail their own utterances, a failed computation fails all.
-        let read = |(utterance, lease): (&Utterance, Result<Arc<Gates>>)| match (lease, &mut logits) {
+        let read = |(utterance, cut): (&Utterance, Result<Vec<Piece>>)| match (cut, &mut parts) {
             (Err(error), _) => Err(error),
             (Ok(_), Err(reason)) => Err(Error::Batch(reason.clone())),
-            (Ok(_), Ok(logits)) => match logits.next() {
-                Some(logits) => self.read(utterance, &logits),
+            (Ok(_), Ok(parts)) => match parts.next() {
+                Some(parts) => self.read(utterance, parts),
                 None => Err(Error::Batch("an utterance was left out".into())),
             },
         };
-        batch.iter().zip(leases).map(read).collect()
+        batch.iter().zip(cut).map(read).collect()
     }
 
     fn lease(&self, utterance: &Utterance) -> Result<Arc<Gates>> {
@@ -161,68 +149,75 @@ impl Engine {
     /// # Errors
     /// A pack that does not fit, or the device's failure: the whole batch fails then.
     pub fn emissions(&self, batch: &[Utterance]) -> Result<Vec<Tensor>> {
-        let gates = batch.iter().map(|u| self.lease(u)).collect::<Result<Vec<_>>>()?;
-        self.compute(batch, &gates)
+        let cut = batch.iter().map(|u| self.cut(u)).collect::<Result<Vec<_>>>()?;
+        batch.iter().zip(self.rounds(&cut)?).map(|(u, parts)| stitch(u, parts)).collect()
     }
 
-    fn compute(&self, batch: &[Utterance], gates: &[Arc<Gates>]) -> Result<Vec<Tensor>> {
-        let waves: Vec<Vec<f32>> = batch.iter().map(|u| self.backbone.normalise(&u.samples)).collect();
-        let mut rows = self.rows(batch, gates, &waves);
-        rows.sort_by_key(|r| (Arc::as_ptr(r.pack) as usize, r.samples.len()));
+    /// The parts of each utterance's pieces, computed as many at a time as memory allows.
+    fn rounds(&self, cut: &[Vec<Piece>]) -> Result<Vec<Vec<Part>>> {
+        let each = cut.iter().enumerate().flat_map(|(i, pieces)| pieces.iter().map(move |piece| (i, piece)));
+        let mut pieces: Vec<(usize, &Piece)> = each.collect();
+        pieces.sort_by_key(|(_, piece)| piece.order());
 
-        let mut parts: Vec<Vec<(usize, Tensor)>> = vec![Vec::new(); batch.len()];
-        for round in rounds(&rows) {
-            for (row, logits) in round.iter().zip(self.round(round)?) {
-                parts[row.utterance].push((row.window.samples.start, logits));
+        let mut parts: Vec<Vec<Part>> = vec![Vec::new(); cut.len()];
+        for round in rounds(&pieces) {
+            let rows: Vec<&Piece> = round.iter().map(|(_, piece)| *piece).collect();
+            for ((utterance, _), part) in round.iter().zip(self.compute(&rows, &mut || Ok(()))?) {
+                parts[*utterance].push(part);
             }
         }
-        batch.iter().zip(parts).map(|(u, parts)| stitch(u, parts)).collect()
+        Ok(parts)
     }
 
-    /// The windows of every utterance long enough for a frame.
-    fn rows<'a>(
-        &self,
-        batch: &'a [Utterance],
-        gates: &'a [Arc<Gates>],
-        waves: &'a [Vec<f32>],
-    ) -> Vec<Row<'a>> {
-        let (backbone, hop) = (&self.backbone, self.backbone.config().hop());
-        batch
-            .iter()
-            .zip(waves)
-            .enumerate()
-            .flat_map(|(i, (utterance, wave))| {
-                windows(wave.len(), hop, self.windowing, |n| backbone.frames(n))
-                    .into_iter()
-                    .filter(|w| !w.frames.is_empty())
-                    .map(move |window| Row {
-                        utterance: i,
-                        samples: &wave[window.samples.clone()],
-                        window,
-                        pack: &utterance.pack,
-                        gates: &gates[i],
-                    })
-            })
-            .collect()
+    /// An utterance as pieces: one, several windows if it is long, none if it is shorter than a frame. They keep
+    /// its masks in memory.
+    ///
+    /// # Errors
+    /// Masks that had gone and cannot be read again.
+    pub fn cut(&self, utterance: &Utterance) -> Result<Vec<Piece>> {
+        let gates = self.lease(utterance)?;
+        let (backbone, samples) = (&self.backbone, &utterance.samples);
+        let level = backbone.level(samples);
+        let windows = windows(samples.len(), backbone.config().hop(), self.windowing, |n| backbone.frames(n));
+        let windows = windows.into_iter().filter(|window| !window.frames.is_empty());
+        Ok(windows.map(|window| Piece::new(utterance, &gates, level, window)).collect())
     }
 
-    /// Logits `(frames kept, V)` of each row: one pass of the backbone, then each row's head.
-    fn round(&self, rows: &[Row]) -> Result<Vec<Tensor>> {
-        let samples: Vec<&[f32]> = rows.iter().map(|r| r.samples).collect();
-        let batch = self.backbone.pad(&samples)?;
-        let features = self.backbone.extract(&batch)?;
-        let hidden = self.backbone.encode(&features, &segments(rows), None)?; // (B, T, D)
-        rows.iter()
-            .enumerate()
-            .map(|(b, row)| {
-                let kept = hidden.get(b)?.narrow(0, row.window.frames.start, row.window.frames.len())?;
-                row.pack.logits(&kept)
-            })
-            .collect()
+    /// One pass of the backbone over pieces of any utterances and languages, then each piece's own head; one
+    /// part per piece, in their order. `pause` is called between layers, and every few seconds of
+    /// the extractor: another batch may run in it, and an
+    /// error of it ends this one.
+    ///
+    /// # Errors
+    /// No piece, a pack that does not fit, the device's failure, or that of `pause`.
+    pub fn compute(&self, pieces: &[&Piece], pause: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Part>> {
+        let mut order: Vec<usize> = (0..pieces.len()).collect();
+        order.sort_by_key(|&i| pieces[i].order());
+        let rows: Vec<&Piece> = order.iter().map(|&i| pieces[i]).collect();
+
+        let waves: Vec<Vec<f32>> = rows.iter().map(|row| row.wave()).collect();
+        let batch = self.backbone.pad(&waves.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        let features = self.backbone.extract_with_pauses(&batch, pause)?;
+        let hidden = self.backbone.encode_with_pauses(&features, &segments(&rows), pause)?; // (B, T, D)
+
+        let mut parts = Vec::with_capacity(rows.len());
+        for (row, &place) in order.iter().enumerate() {
+            parts.push((place, rows[row].part(&hidden.get(row)?)?));
+        }
+        parts.sort_by_key(|(place, _)| *place);
+        Ok(parts.into_iter().map(|(_, part)| part).collect())
+    }
+
+    /// The parts of all of an utterance's pieces → its transcript. Any thread may do this.
+    ///
+    /// # Errors
+    /// Logits that are not numbers.
+    pub fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> Result<Transcript> {
+        self.transcript(utterance, &stitch(utterance, parts)?)
     }
 
     /// Logits `(T, V)` → transcript, by the kind of the pack.
-    fn read(&self, utterance: &Utterance, logits: &Tensor) -> Result<Transcript> {
+    fn transcript(&self, utterance: &Utterance, logits: &Tensor) -> Result<Transcript> {
         let seconds = utterance.samples.len() as f64 / f64::from(RATE_HZ);
         let frame_seconds = self.backbone.config().hop() as f64 / f64::from(RATE_HZ);
         let pack = &utterance.pack;
@@ -246,48 +241,21 @@ impl Engine {
     }
 }
 
-/// Runs of rows that share a pack, in order.
-fn segments(rows: &[Row]) -> Vec<Segment> {
-    let mut start = 0;
-    rows.chunk_by(|a, b| Arc::ptr_eq(a.pack, b.pack))
-        .map(|run| {
-            let rows = start..start + run.len();
-            start = rows.end;
-            Segment { rows, gates: Arc::clone(run[0].gates) }
-        })
-        .collect()
-}
-
 /// Cuts rows into rounds of at most [`ROUND_SECONDS`] of audio, padding counted; at least one row each.
-fn rounds<'r, 'a>(rows: &'r [Row<'a>]) -> Vec<&'r [Row<'a>]> {
+fn rounds<'r, 'p>(rows: &'r [(usize, &'p Piece)]) -> Vec<&'r [(usize, &'p Piece)]> {
     let budget = ROUND_SECONDS * RATE_HZ as usize;
     let (mut rounds, mut start, mut longest) = (Vec::new(), 0, 0);
-    for (i, row) in rows.iter().enumerate() {
-        longest = longest.max(row.samples.len());
+    for (i, (_, row)) in rows.iter().enumerate() {
+        longest = longest.max(row.samples());
         if i > start && longest * (i + 1 - start) > budget {
             rounds.push(&rows[start..i]);
-            (start, longest) = (i, row.samples.len());
+            (start, longest) = (i, row.samples());
         }
     }
     if start < rows.len() {
         rounds.push(&rows[start..]);
     }
     rounds
-}
-
-/// The parts of one utterance in the order of time, `(T, V)`.
-fn stitch(utterance: &Utterance, mut parts: Vec<(usize, Tensor)>) -> Result<Tensor> {
-    parts.sort_by_key(|(start, _)| *start);
-    let parts: Vec<Tensor> = parts.into_iter().map(|(_, t)| t).collect();
-    match parts.as_slice() {
-        [] => Ok(Tensor::zeros(
-            (0, utterance.pack.vocab.len()),
-            candle_core::DType::F32,
-            &candle_core::Device::Cpu,
-        )?),
-        [one] => Ok(one.to_device(&candle_core::Device::Cpu)?),
-        several => Ok(Tensor::cat(several, 0)?.to_device(&candle_core::Device::Cpu)?),
-    }
 }
 
 /// A classifier's answer: softmax of the logits' mean over time, its likeliest label over the whole audio.

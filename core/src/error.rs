@@ -67,6 +67,9 @@ pub enum Error {
     /// The batch this utterance was in failed as a whole.
     #[error("the batch failed: {0}")]
     Batch(String),
+    /// A batch was given up between two layers, because nobody waits for it any more.
+    #[error("given up: nobody waits for this any more")]
+    Abandoned,
     /// The tensor library failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -83,7 +86,7 @@ impl Error {
             Self::UndecodableAudio(_) => Kind::UndecodableAudio,
             Self::LanguageNotFound { .. } => Kind::LanguageNotFound,
             Self::Model(_) | Self::Pack(_) => Kind::Model,
-            Self::Batch(_) | Self::Tensor(_) => Kind::Internal,
+            Self::Batch(_) | Self::Abandoned | Self::Tensor(_) => Kind::Internal,
         }
     }
 }

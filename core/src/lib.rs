@@ -22,6 +22,7 @@ pub mod learn;
 pub mod linear;
 pub mod model;
 pub mod packs;
+pub mod piece;
 pub mod precision;
 pub mod reading;
 pub mod residency;

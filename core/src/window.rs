@@ -16,9 +16,10 @@ pub struct Windowing {
 }
 
 impl Default for Windowing {
-    /// 40 s with 4 s of context on each side: 1.25 × the work, attention bounded at 2,000 frames.
+    /// 20 s with 2 s of context on each side: 1.25 × the work, attention bounded at 1,000 frames, and a
+    /// newcomer that waits for a window waits little.
     fn default() -> Self {
-        Self { samples: 40 * 16_000, margin: 4 * 16_000 }
+        Self { samples: 20 * 16_000, margin: 2 * 16_000 }
     }
 }
 

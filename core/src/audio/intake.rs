@@ -1,6 +1,6 @@
 //! Where decoded blocks go, whatever made them: each is checked, mixed or split, and resampled at once.
 
-use super::{Channels, Limits, MAX_CHANNELS, MAX_SPLIT_CHANNELS, RATES_HZ, Resampler};
+use super::{Cancel, Channels, Limits, MAX_CHANNELS, MAX_SPLIT_CHANNELS, RATES_HZ, Resampler};
 use crate::{Error, Result};
 
 /// The largest sample taken for audio: float files scaled as 32-bit integers reach it, garbage exceeds it.
@@ -17,6 +17,7 @@ pub(super) struct Intake {
     lanes: Vec<Lane>,
     /// One lane's part of the current block.
     plane: Vec<f32>,
+    cancel: Cancel,
 }
 
 struct Lane {
@@ -26,7 +27,13 @@ struct Lane {
 
 impl Intake {
     /// For blocks of `channels` interleaved channels at `rate_hz`; absurd headers end here.
-    pub(super) fn new(rate_hz: u32, channels: usize, mode: Channels, limits: &Limits) -> Result<Self> {
+    pub(super) fn new(
+        rate_hz: u32,
+        channels: usize,
+        mode: Channels,
+        limits: &Limits,
+        cancel: Cancel,
+    ) -> Result<Self> {
         if !RATES_HZ.contains(&rate_hz) {
             return Err(Error::UndecodableAudio(format!(
                 "the sampling rate is {rate_hz} Hz: {} to {} Hz can be decoded",
@@ -59,6 +66,7 @@ impl Intake {
             limit_seconds: limits.max_seconds,
             lanes: (0..lanes).map(|_| lane()).collect::<Result<_>>()?,
             plane: Vec::new(),
+            cancel,
         })
     }
 
@@ -74,6 +82,7 @@ impl Intake {
 
     /// Takes a block of whole interleaved frames.
     pub(super) fn take(&mut self, block: &[f32]) -> Result<()> {
+        self.cancel.check()?;
         let frames = (block.len() / self.channels) as u64;
         if self.frames + frames > self.max_frames {
             return Err(Error::AudioTooLong { limit_seconds: self.limit_seconds });

@@ -4,7 +4,7 @@
 //! ask for bytes when they want them; so each runs on a thread of its own in lockstep with [`Live::push`]: it works
 //! while `push` waits, and waits while nothing is pushed. What comes out does not depend on how the bytes were cut.
 
-use super::{Channels, Container, Intake, Limits, RawFormat, demux, raw::Pcm, sniff, wav};
+use super::{Cancel, Channels, Container, Intake, Limits, RawFormat, demux, raw::Pcm, sniff, wav};
 use crate::{Error, Result};
 use std::{
     io::Read,
@@ -149,7 +149,7 @@ fn recognise(head: &[u8], raw: Option<&RawFormat>, last: bool) -> Result<Option<
 }
 
 fn open(rate_hz: u32, channels: usize) -> Result<Intake> {
-    Intake::new(rate_hz, channels, Channels::Mix, &ENDLESS)
+    Intake::new(rate_hz, channels, Channels::Mix, &ENDLESS, Cancel::default())
 }
 
 /// A container's reader on its thread.

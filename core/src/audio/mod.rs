@@ -33,6 +33,10 @@ pub use sniff::{Container, sniff};
 
 use crate::{Error, Result};
 use intake::Intake;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// The sampling rate of every backbone, Hz.
 pub const RATE_HZ: u32 = 16_000;
@@ -57,6 +61,23 @@ impl Default for Limits {
     /// Ten minutes.
     fn default() -> Self {
         Self { max_seconds: 10.0 * 60.0 }
+    }
+}
+
+/// A way to stop a decoding that nobody waits for any more.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Ends the decoding at its next block.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    /// [`Error::Abandoned`] once cancelled.
+    fn check(&self) -> Result<()> {
+        if self.0.load(Ordering::Relaxed) { Err(Error::Abandoned) } else { Ok(()) }
     }
 }
 
@@ -87,10 +108,24 @@ pub fn decode(
     channels: Channels,
     limits: &Limits,
 ) -> Result<Vec<Vec<f32>>> {
+    decode_until(bytes, raw, channels, limits, &Cancel::default())
+}
+
+/// As [`decode`], until cancelled.
+///
+/// # Errors
+/// As [`decode`], and [`Error::Abandoned`] once cancelled.
+pub fn decode_until(
+    bytes: &[u8],
+    raw: Option<&RawFormat>,
+    channels: Channels,
+    limits: &Limits,
+    cancel: &Cancel,
+) -> Result<Vec<Vec<f32>>> {
     if bytes.is_empty() {
         return Err(Error::EmptyAudio);
     }
-    let open = |rate_hz, count| Intake::new(rate_hz, count, channels, limits);
+    let open = |rate_hz, count| Intake::new(rate_hz, count, channels, limits, cancel.clone());
     match (raw, sniff(bytes)) {
         (_, Ok(container)) if raw.is_none() || container.has_clear_header() => {
             demux::decode(bytes, container, open)

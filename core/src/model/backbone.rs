@@ -1,11 +1,11 @@
 //! The shared weights and the way through them.
 
 use super::{
-    batch::{Batch, Features, normalised},
+    batch::{Batch, Features, Level},
     block::Pass,
     checkpoint::{Checkpoint, OwnHead, Source},
     config::{Config, ExtractorNorm},
-    encoder::Encoder,
+    encoder::{Encoder, Watch},
     extractor::Extractor,
     head::Head,
     noise::{Noise, Silence},
@@ -24,6 +24,9 @@ use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
 };
+
+/// Frames that the extractor makes between two pauses: 5 s.
+const SLICE_FRAMES: usize = 250;
 
 /// A pretrained speech model, loaded once, shared by every language and every thread.
 #[derive(Debug)]
@@ -230,7 +233,12 @@ impl Backbone {
     /// One utterance (S,) at 16 kHz as the model was trained on it: zero mean and unit variance over its
     /// samples, where the config says so.
     pub fn normalise(&self, wave: &[f32]) -> Vec<f32> {
-        if self.config.normalize { normalised(wave) } else { wave.to_vec() }
+        self.level(wave).apply(wave)
+    }
+
+    /// What [`normalise`](Self::normalise) does to an utterance, for those who need it stretch by stretch.
+    pub fn level(&self, wave: &[f32]) -> Level {
+        if self.config.normalize { Level::of(wave) } else { Level::NONE }
     }
 
     /// Normalises utterances and pads them side by side.
@@ -284,6 +292,33 @@ impl Backbone {
         Ok(Features { tensor: Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)?, lengths })
     }
 
+    /// As [`extract`](Self::extract), with `pause` called every few seconds of long audio: a frame sees no
+    /// more than its receptive field, so slices of time give the same features.
+    ///
+    /// # Errors
+    /// As [`extract`](Self::extract), and those of `pause`.
+    pub fn extract_with_pauses(
+        &self,
+        batch: &Batch,
+        pause: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Features> {
+        let frames = self.frames(batch.samples.dim(1)?);
+        if self.config.extractor_norm != ExtractorNorm::Layer || frames <= SLICE_FRAMES {
+            pause()?;
+            return self.extract(batch);
+        }
+        let (hop, field) = (self.config.hop(), self.config.receptive_field());
+        let mut slices = Vec::new();
+        for start in (0..frames).step_by(SLICE_FRAMES) {
+            pause()?;
+            let samples = (SLICE_FRAMES.min(frames - start) - 1) * hop + field;
+            slices
+                .push(self.extractor.forward(&batch.samples.narrow(1, start * hop, samples)?.contiguous()?)?);
+        }
+        let lengths = batch.lengths.iter().map(|n| self.frames(*n)).collect();
+        Ok(Features { tensor: Tensor::cat(&slices, 1)?, lengths })
+    }
+
     /// The transformer: the final hidden state (B, T, D), after the last norm. Each segment's rows see
     /// its gates; frames past a row's length are not seen by others and mean nothing.
     ///
@@ -295,7 +330,21 @@ impl Backbone {
         segments: &[Segment],
         noise: Option<&mut dyn Noise>,
     ) -> Result<Tensor> {
-        self.run(features, segments, noise, None)
+        self.run(features, segments, noise, Watch::Nobody)
+    }
+
+    /// As [`encode`](Self::encode) without noise, with `pause` called before each layer:
+    /// there another batch may run, or an error ends this one.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), and those of `pause`.
+    pub fn encode_with_pauses(
+        &self,
+        features: &Features,
+        segments: &[Segment],
+        pause: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Tensor> {
+        self.run(features, segments, None, Watch::Pauses(pause))
     }
 
     /// All L + 1 hidden states (B, T, D), and what [`encode`](Self::encode) gives: the embeddings, then the
@@ -316,7 +365,8 @@ impl Backbone {
             ));
         }
         let mut states = Vec::with_capacity(self.config.layers + 1);
-        let encoded = self.run(features, segments, noise, Some(&mut |x| states.push(x.clone())))?;
+        let mut each = |x: &Tensor| states.push(x.clone());
+        let encoded = self.run(features, segments, noise, Watch::Inputs(&mut each))?;
         Ok((states, encoded))
     }
 
@@ -325,7 +375,7 @@ impl Backbone {
         features: &Features,
         segments: &[Segment],
         noise: Option<&mut dyn Noise>,
-        mut each: Option<&mut dyn FnMut(&Tensor)>,
+        mut watch: Watch<'_>,
     ) -> Result<Tensor> {
         covers(segments, features.lengths.len())?;
         let mut silence = Silence;
@@ -336,18 +386,14 @@ impl Backbone {
         let lengths = &features.lengths;
         if segments.len() == 1 || !segments.iter().any(|s| s.gates.replaces()) {
             let mut pass = Pass { lengths, segments, noise };
-            return self.encoder.forward(&features.tensor, &mut pass, each);
+            return self.encoder.forward(&features.tensor, &mut pass, watch);
         }
         // Replaced parameters are not only linears: each language takes the whole way by itself.
         let parts = segments.iter().map(|s| {
             let rows = features.tensor.narrow(0, s.rows.start, s.rows.len())?;
             let alone = [Segment { rows: 0..s.rows.len(), gates: s.gates.clone() }];
             let mut pass = Pass { lengths: &lengths[s.rows.clone()], segments: &alone, noise: &mut *noise };
-            self.encoder.forward(
-                &rows,
-                &mut pass,
-                each.as_mut().map(|each| &mut **each as &mut dyn FnMut(&Tensor)),
-            )
+            self.encoder.forward(&rows, &mut pass, watch.again())
         });
         Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
     }

@@ -20,12 +20,32 @@ pub struct Features {
     pub lengths: Vec<usize>,
 }
 
-/// Zero mean, unit variance over the real samples: `(x - mean) / sqrt(var + 1e-7)`, as Hugging Face's
-/// `zero_mean_unit_var_norm`.
-pub(crate) fn normalised(wave: &[f32]) -> Vec<f32> {
-    let n = wave.len().max(1) as f64;
-    let mean = wave.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-    let variance = wave.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
-    let scale = (variance + 1e-7).sqrt().recip();
-    wave.iter().map(|v| ((f64::from(*v) - mean) * scale) as f32).collect()
+/// How one utterance is brought to the level that a backbone was trained on; known from the whole of it,
+/// applied to any stretch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Level {
+    mean: f64,
+    scale: f64,
+}
+
+impl Level {
+    /// As recorded.
+    pub const NONE: Self = Self { mean: 0.0, scale: 1.0 };
+
+    /// Zero mean, unit variance over the real samples: `(x - mean) / sqrt(var + 1e-7)`, as Hugging Face's
+    /// `zero_mean_unit_var_norm`.
+    pub fn of(wave: &[f32]) -> Self {
+        let n = wave.len().max(1) as f64;
+        let mean = wave.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+        let variance = wave.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
+        Self { mean, scale: (variance + 1e-7).sqrt().recip() }
+    }
+
+    /// A stretch of the utterance at that level.
+    pub fn apply(&self, stretch: &[f32]) -> Vec<f32> {
+        if *self == Self::NONE {
+            return stretch.to_vec();
+        }
+        stretch.iter().map(|v| ((f64::from(*v) - self.mean) * self.scale) as f32).collect()
+    }
 }

@@ -14,7 +14,39 @@ use crate::{
     linear::{GatedLinear, Param},
 };
 use candle_core::{DType, Tensor};
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
+
+/// Who looks on while the layers run.
+pub(crate) enum Watch<'a> {
+    /// Nobody: all layers may be one call.
+    Nobody,
+    /// Sees the input of every layer and the output of the last.
+    Inputs(&'a mut dyn FnMut(&Tensor)),
+    /// Is called before every layer, and may end it all with an error.
+    Pauses(&'a mut dyn FnMut() -> Result<()>),
+}
+
+impl Watch<'_> {
+    /// The same watch, for a part of the way.
+    pub(crate) fn again(&mut self) -> Watch<'_> {
+        match self {
+            Self::Nobody => Watch::Nobody,
+            Self::Inputs(each) => Watch::Inputs(&mut **each),
+            Self::Pauses(pause) => Watch::Pauses(&mut **pause),
+        }
+    }
+
+    fn look(&mut self, x: &Tensor) -> Result<()> {
+        match self {
+            Self::Nobody => Ok(()),
+            Self::Inputs(each) => {
+                each(x);
+                Ok(())
+            }
+            Self::Pauses(pause) => pause(),
+        }
+    }
+}
 
 /// Everything after the extractor.
 #[derive(Clone, Debug)]
@@ -45,45 +77,57 @@ impl Encoder {
         })
     }
 
-    /// Features (B, T, C) to the final hidden state (B, T, D); `each` sees the input of every layer and
-    /// the output of the last.
+    /// Features (B, T, C) to the final hidden state (B, T, D), while `watch` looks on.
     pub(crate) fn forward(
         &self,
         features: &Tensor,
         pass: &mut Pass<'_>,
-        each: Option<&mut dyn FnMut(&Tensor)>,
+        mut watch: Watch<'_>,
     ) -> Result<Tensor> {
         let mut x = self.embed(features, pass)?;
-        let each = match each {
-            Some(each) => each,
-            None => match self.stacked(&x, pass)? {
-                Some(y) => return Ok(y),
-                None => &mut |_: &Tensor| (),
-            },
-        };
-        for (i, block) in self.blocks.iter().enumerate() {
-            each(&x);
-            if pass.noise.keep_layer(i) {
-                x = block.forward(&x, pass)?;
+        let layers = self.blocks.len();
+        let mut at = 0;
+        while at < layers {
+            watch.look(&x)?;
+            let ahead = match &watch {
+                Watch::Nobody => at..layers,
+                Watch::Pauses(_) => at..at + 1,
+                Watch::Inputs(_) => at..at,
+            };
+            if !ahead.is_empty()
+                && let Some(y) = self.stacked(&x, pass, ahead.clone())?
+            {
+                (x, at) = (y, ahead.end);
+                if at == layers {
+                    return Ok(x);
+                }
+                continue;
             }
+            if pass.noise.keep_layer(at) {
+                x = self.blocks[at].forward(&x, pass)?;
+            }
+            at += 1;
         }
-        each(&x);
+        watch.look(&x)?;
         if self.pre_norm {
             x = self.norm.forward(&x, pass.gates(), DType::F32)?;
         }
         Ok(x)
     }
 
-    /// All layers in one call of the kernels, where they can; the same as layer by layer but for rounding.
-    fn stacked(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>> {
+    /// Some layers in one call of the kernels, where they can, the norm behind the last of all included; the same
+    /// as layer by layer but for rounding.
+    fn stacked(&self, x: &Tensor, pass: &mut Pass<'_>, some: Range<usize>) -> Result<Option<Tensor>> {
         let replaced = pass.segments.iter().any(|s| s.gates.replaces());
         if replaced || !pass.noise.silent() || !tensor::serves(&[x]) {
             return Ok(None);
         }
-        let norms = self.blocks.iter().map(|b| b.norms(pass.gates())).collect::<Result<Vec<_>>>()?;
-        let layers = self.blocks.iter().zip(&norms).map(|(b, norms)| b.layer(norms, pass.segments));
+        let blocks = &self.blocks[some.clone()];
+        let norms = blocks.iter().map(|b| b.norms(pass.gates())).collect::<Result<Vec<_>>>()?;
+        let layers = blocks.iter().zip(&norms).map(|(b, norms)| b.layer(norms, pass.segments));
         let Some(layers) = layers.collect::<Result<Option<Vec<_>>>>()? else { return Ok(None) };
-        let last = self.pre_norm.then(|| self.norm.values(pass.gates())).transpose()?;
+        let ends = some.end == self.blocks.len() && self.pre_norm;
+        let last = ends.then(|| self.norm.values(pass.gates())).transpose()?;
         let segments: Vec<_> = pass.segments.iter().map(|s| s.rows.clone()).collect();
         let stack = Stack {
             layers: &layers,

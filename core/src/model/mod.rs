@@ -20,7 +20,7 @@ mod schema;
 mod tests;
 
 pub use backbone::Backbone;
-pub use batch::{Batch, Features};
+pub use batch::{Batch, Features, Level};
 pub use checkpoint::{OwnHead, Source, convert, hub_packs};
 pub use config::{Config, ExtractorNorm, PositionalConv};
 pub use head::Head;

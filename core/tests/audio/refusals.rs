@@ -1,7 +1,9 @@
 //! Every way to be refused: which error, and that its message helps.
 
 use crate::{fixture, mixed, refused, wav, wav16};
-use s3router_core::audio::{Channels, Container, Encoding, Limits, RawFormat, decode, sniff};
+use s3router_core::audio::{
+    Cancel, Channels, Container, Encoding, Limits, RawFormat, decode, decode_until, sniff,
+};
 use s3router_core::{Error, Kind};
 
 #[test]
@@ -164,4 +166,15 @@ fn damaged_packets_are_silence_until_they_are_too_many() {
     assert_eq!(hurt(8).unwrap().len(), whole.len(), "later words keep their times");
     let message = refused!(hurt(2), UndecodableAudio);
     assert!(message.contains("damaged"), "{message}");
+}
+
+#[test]
+fn a_decoding_that_nobody_waits_for_ends_at_its_next_block() {
+    let cancel = Cancel::default();
+    let quiet = vec![0; 16_000];
+    let raw = RawFormat { encoding: Encoding::PcmS16le, rate_hz: 16_000, channels: 1 };
+    let decode = || decode_until(&quiet, Some(&raw), Channels::Mix, &Limits::default(), &cancel);
+    assert_eq!(decode().unwrap()[0].len(), 8_000);
+    cancel.cancel();
+    assert!(matches!(decode(), Err(Error::Abandoned)));
 }

@@ -1,0 +1,88 @@
+//! An utterance as what the backbone hears at once: one piece, or for long audio several windows.
+//!
+//! [`Engine::cut`](crate::Engine::cut) makes pieces, [`Engine::compute`](crate::Engine::compute) runs any
+//! mixture of them side by side, [`Engine::read`](crate::Engine::read) puts the parts of one utterance
+//! together. What happens between, and in which order, is a scheduler's business.
+
+use crate::{
+    Result,
+    engine::Utterance,
+    gate::{Gates, Segment},
+    model::Level,
+    packs::LoadedPack,
+    window::Window,
+};
+use candle_core::{DType, Device, Tensor};
+use std::sync::Arc;
+
+/// One window of one utterance; it owns no sample and is cheap to keep waiting.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    utterance: Utterance,
+    /// The masks, in memory as long as this is.
+    gates: Arc<Gates>,
+    level: Level,
+    window: Window,
+}
+
+/// What a piece became: the logits of its kept frames.
+#[derive(Clone, Debug)]
+pub struct Part {
+    start: usize,
+    logits: Tensor,
+}
+
+impl Piece {
+    pub(crate) fn new(utterance: &Utterance, gates: &Arc<Gates>, level: Level, window: Window) -> Self {
+        Self { utterance: utterance.clone(), gates: Arc::clone(gates), level, window }
+    }
+
+    /// Samples the backbone will hear, context included.
+    pub fn samples(&self) -> usize {
+        self.window.samples.len()
+    }
+
+    /// The lease under which it is read.
+    pub fn pack(&self) -> &Arc<LoadedPack> {
+        &self.utterance.pack
+    }
+
+    /// The samples as the backbone wants them: levelled over the whole utterance, not over the window.
+    pub(crate) fn wave(&self) -> Vec<f32> {
+        self.level.apply(&self.utterance.samples[self.window.samples.clone()])
+    }
+
+    /// Hidden states `(T, D)` of this row → logits of the frames that count.
+    pub(crate) fn part(&self, hidden: &Tensor) -> Result<Part> {
+        let kept = hidden.narrow(0, self.window.frames.start, self.window.frames.len())?;
+        Ok(Part { start: self.window.samples.start, logits: self.pack().logits(&kept)? })
+    }
+
+    /// Rows in this order share a segment per pack and little padding.
+    pub(crate) fn order(&self) -> (usize, usize) {
+        (Arc::as_ptr(self.pack()) as usize, self.samples())
+    }
+}
+
+/// Runs of rows that share a pack, in order.
+pub(crate) fn segments(rows: &[&Piece]) -> Vec<Segment> {
+    let mut start = 0;
+    rows.chunk_by(|a, b| Arc::ptr_eq(a.pack(), b.pack()))
+        .map(|run| {
+            let rows = start..start + run.len();
+            start = rows.end;
+            Segment { rows, gates: Arc::clone(&run[0].gates) }
+        })
+        .collect()
+}
+
+/// The parts of one utterance, in any order → its logits `(T, V)` on the CPU.
+pub(crate) fn stitch(utterance: &Utterance, mut parts: Vec<Part>) -> Result<Tensor> {
+    parts.sort_by_key(|part| part.start);
+    let parts: Vec<Tensor> = parts.into_iter().map(|part| part.logits).collect();
+    Ok(match parts.as_slice() {
+        [] => Tensor::zeros((0, utterance.pack.vocab.len()), DType::F32, &Device::Cpu)?,
+        [one] => one.to_device(&Device::Cpu)?,
+        several => Tensor::cat(several, 0)?.to_device(&Device::Cpu)?,
+    })
+}
