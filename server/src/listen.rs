@@ -1,19 +1,32 @@
 //! The socket: connections in, and an orderly end.
 
-use crate::{admin, app::App, router::router};
+use crate::{admin, app::App, middleware::addresses::Peer, router::router, tls::Tls};
 use anyhow::{Context, Result, bail};
 use axum::{Router, body::Body, http::Request};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
     service::TowerToHyperService,
 };
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tower::ServiceExt;
+
+/// How connections are taken.
+#[derive(Clone)]
+struct Door {
+    service: Router,
+    /// Longest wait for a handshake and for the head of a request.
+    head: Duration,
+    tls: Option<Arc<Tls>>,
+}
 
 /// Serves `app` until `shutdown` resolves and the accepted requests are answered.
 ///
@@ -23,12 +36,16 @@ use tower::ServiceExt;
 /// # Errors
 /// When the backbone cannot be loaded, or accepted work outlasts the deadline.
 pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future<Output = ()>) -> Result<()> {
-    let service = router(Arc::clone(&app));
+    let tls = Tls::open(&app.config.network)?;
+    if let Some(tls) = &tls {
+        tokio::spawn(Arc::clone(tls).renew());
+    }
     let head = app.config.limits.head_timeout.duration();
+    let door = Door { service: router(Arc::clone(&app)), head, tls };
     let patience = app.config.bind.shutdown_seconds;
     let connections = GracefulShutdown::new();
     let (drained, end) = {
-        let mut accepting = pin!(accept(&listener, &service, &connections, head));
+        let mut accepting = pin!(accept(&listener, &door, &connections));
         tokio::select! {
             () = &mut accepting => {}
             why = app.lifecycle.failed() => return Err(why),
@@ -58,7 +75,8 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future<O
 /// Serves the admin listener for ever; it ends with the process, after the public one has left.
 pub async fn serve_admin(listener: TcpListener, app: Arc<App>) {
     let head = app.config.limits.head_timeout.duration();
-    accept(&listener, &admin::router(app), &GracefulShutdown::new(), head).await;
+    let door = Door { service: admin::router(app), head, tls: None };
+    accept(&listener, &door, &GracefulShutdown::new()).await;
 }
 
 /// Reloads the packs at every SIGHUP, for ever.
@@ -82,10 +100,10 @@ pub fn reload_on_hangup(app: Arc<App>) -> Result<impl Future<Output = ()>> {
 }
 
 /// Accepts for ever.
-async fn accept(listener: &TcpListener, service: &Router, connections: &GracefulShutdown, head: Duration) {
+async fn accept(listener: &TcpListener, door: &Door, connections: &GracefulShutdown) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => spawn(stream, service.clone(), connections, head),
+            Ok((stream, peer)) => take(stream, Peer(peer.ip()), door.clone(), connections.watcher()),
             // Out of file descriptors, most likely: those in use will be freed.
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
@@ -95,20 +113,41 @@ async fn accept(listener: &TcpListener, service: &Router, connections: &Graceful
     }
 }
 
-fn spawn(stream: TcpStream, service: Router, connections: &GracefulShutdown, head: Duration) {
+fn take(stream: TcpStream, peer: Peer, door: Door, watcher: Watcher) {
     // Answers are small and written whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(service.map_request(|r: Request<_>| r.map(Body::new)));
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(head);
-    http.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(20)));
-    let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-    let watched = connections.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = watched.await {
-            tracing::debug!("connection ended: {error}");
+        let Some(tls) = &door.tls else { return converse(stream, peer, door, watcher).await };
+        match timeout(door.head, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => converse(stream, peer, door, watcher).await,
+            Ok(Err(error)) => tracing::debug!("no TLS connection: {error}"),
+            Err(_) => tracing::debug!("no TLS connection in time"),
         }
     });
+}
+
+/// The largest head of a request: far above what a client needs, far below what hurts.
+const HEAD_BYTES: usize = 64 * 1024;
+
+async fn converse<S>(stream: S, peer: Peer, door: Door, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Door { service, head, .. } = door;
+    let service = TowerToHyperService::new(service.map_request(move |mut request: Request<_>| {
+        request.extensions_mut().insert(peer);
+        request.map(Body::new)
+    }));
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(HEAD_BYTES);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(Duration::from_secs(20)))
+        .max_header_list_size(HEAD_BYTES as u32);
+    let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!("connection ended: {error}");
+    }
 }
 
 /// Resolves on Ctrl-C or SIGTERM.

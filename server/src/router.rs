@@ -10,6 +10,7 @@ use crate::{
 use axum::{Router, http::Uri, middleware, response::Response, routing::get};
 use s3router_proto::{ErrorBody, ErrorKind};
 use std::{any::Any, sync::Arc};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{
     Modify, OpenApi,
@@ -48,6 +49,8 @@ pub(crate) fn finished(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
         })
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), request::observe))
+        // Outside of all: an error is written by `observe` and needs these headers too.
+        .layer(option_layer(app.origins.layer()))
         .with_state(app)
 }
 
@@ -64,6 +67,7 @@ fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(align::align))
         .routes(routes!(openai::create_transcription))
         .routes(routes!(openai::list_models))
+        .routes(routes!(openai::get_model))
         .routes(routes!(packs::list_packs))
         .route_layer(middleware::from_fn_with_state(Arc::clone(app), auth::require_key));
     OpenApiRouter::with_openapi(Document::openapi())

@@ -9,6 +9,7 @@ mod batching;
 mod bind;
 mod engine;
 mod limits;
+mod network;
 mod seconds;
 mod streams;
 mod telemetry;
@@ -19,6 +20,7 @@ pub use batching::Batching;
 pub use bind::Bind;
 pub use engine::EngineConfig;
 pub use limits::Limits;
+pub use network::Network;
 pub use seconds::Seconds;
 pub use streams::Streams;
 pub use telemetry::{LogFormat, Telemetry};
@@ -41,6 +43,9 @@ pub struct Config {
     /// What streams may cost.
     #[command(flatten)]
     pub streams: Streams,
+    /// What stands between it and its clients.
+    #[command(flatten)]
+    pub network: Network,
     /// Who may ask.
     #[command(flatten)]
     pub auth: Auth,

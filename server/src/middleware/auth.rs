@@ -1,10 +1,12 @@
-//! API keys, where the operator set some.
+//! Who may ask: the address first, so that keys cannot be guessed quickly, then the key.
 
+use super::{addresses::too_fast, request::Trace};
 use crate::{
     app::App,
     error::{ApiError, Result},
 };
 use axum::{
+    Extension,
     extract::{Request, State},
     http::{HeaderMap, header},
     middleware::Next,
@@ -13,18 +15,28 @@ use axum::{
 use s3router_proto::ErrorKind;
 use std::sync::Arc;
 
-/// Lets a request through when no key is asked for or it brings a right one.
+/// Lets a request through when its address may ask now, and no key is asked for or it brings a right one.
 ///
 /// # Errors
-/// 401 without a key or with a wrong one.
-pub async fn require_key(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response> {
+/// 401 without a key, with a wrong one, or for a foreign page's WebSocket; 429 when the address or the key asks too often.
+pub async fn require_key(
+    State(app): State<Arc<App>>,
+    Extension(trace): Extension<Trace>,
+    request: Request,
+    next: Next,
+) -> Result<Response> {
+    app.addresses.check(&request)?;
+    app.origins.check_socket(&request)?;
     if app.keys.required() {
         let refuse = |why| Err(ApiError::new(ErrorKind::Unauthorized, why));
-        match key(request.headers()) {
-            None => return refuse("no API key: send it as `Authorization: Bearer KEY`"),
-            Some(key) if !app.keys.contains(key) => return refuse("this API key is not known here"),
-            Some(_) => {}
+        let Some(key) = key(request.headers()) else {
+            return refuse("no API key: send it as `Authorization: Bearer KEY`");
+        };
+        let Some(tenant) = app.keys.find(key) else { return refuse("this API key is not known here") };
+        if let Some((limit, wait)) = tenant.too_fast() {
+            return Err(too_fast("with this key", "its `per_minute` in the file of keys", limit, wait));
         }
+        trace.belongs_to(tenant);
     }
     Ok(next.run(request).await)
 }

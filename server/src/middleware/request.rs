@@ -1,6 +1,6 @@
 //! The outermost layer: names a request, watches it, and writes down once how it went.
 
-use crate::{app::App, error::ApiError, metrics::Metrics};
+use crate::{app::App, error::ApiError, metrics::Metrics, schedule::Tenant, telemetry};
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue},
@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Instant,
 };
-use tracing::Instrument;
+use tracing::{Instrument, Span, field::Empty};
 
 /// The header that carries a request's name, both ways.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -27,6 +27,7 @@ struct Inner {
     begun: Instant,
     stage: Mutex<&'static str>,
     lang: OnceLock<String>,
+    tenant: OnceLock<Arc<Tenant>>,
     timing: OnceLock<Timing>,
 }
 
@@ -38,6 +39,7 @@ impl Trace {
             begun: Instant::now(),
             stage: Mutex::new("start"),
             lang: OnceLock::new(),
+            tenant: OnceLock::new(),
             timing: OnceLock::new(),
         }))
     }
@@ -60,6 +62,16 @@ impl Trace {
     /// The canonical id of the language that answers.
     pub fn speaks(&self, lang: &str) {
         let _ = self.0.lang.set(lang.to_owned());
+    }
+
+    /// Whose key came with it.
+    pub fn belongs_to(&self, tenant: &Arc<Tenant>) {
+        let _ = self.0.tenant.set(Arc::clone(tenant));
+    }
+
+    /// Who asks.
+    pub fn tenant(&self) -> Arc<Tenant> {
+        self.0.tenant.get().map_or_else(Tenant::anybody, Arc::clone)
     }
 
     /// Where the time went.
@@ -107,12 +119,23 @@ pub async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Ne
     let trace = Trace::new(request.headers());
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let what = format!("{} {}", request.method(), request.uri().path());
-    let span = tracing::info_span!("request", request_id = trace.id());
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format!("{} {route}", request.method()),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        request_id = trace.id(),
+        http.route = route,
+        http.response.status_code = Empty,
+        lang = Empty,
+        code = Empty,
+    );
+    telemetry::join(&span, request.headers());
     request.extensions_mut().insert(trace.clone());
 
     app.metrics.in_flight.with_label_values(&[&route]).inc();
     let mut guard = InFlight { metrics: &app.metrics, route: &route, trace: &trace, answered: false };
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = next.run(request).instrument(span.clone()).await;
     guard.answered = true;
     drop(guard);
 
@@ -124,9 +147,22 @@ pub async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Ne
     if let Ok(id) = HeaderValue::from_str(trace.id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    describe(&span, &trace, &response, failure.as_ref());
     record(&app.metrics, &route, &trace, failure.as_ref());
     log(&what, &route, &trace, &response, failure.as_ref());
     response
+}
+
+/// What a collector of traces sees.
+fn describe(span: &Span, trace: &Trace, response: &Response, failure: Option<&ApiError>) {
+    span.record("http.response.status_code", response.status().as_u16());
+    span.record("lang", trace.lang());
+    if let Some(error) = failure {
+        span.record("code", error.kind.code());
+        if response.status().is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
+    }
 }
 
 fn record(metrics: &Metrics, route: &str, trace: &Trace, failure: Option<&ApiError>) {
