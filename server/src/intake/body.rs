@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use s3router_proto::ErrorKind;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
 
 /// How many bytes a body may have, and what to do about more.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +52,9 @@ pub async fn read_if_within<T>(
     most: Most,
 ) -> Result<(T, Bytes)> {
     match checked {
-        Ok(checked) => Ok((checked, read(headers, body, limits, most).await?)),
+        Ok(checked) => {
+            Ok((checked, read(headers, body, limits, most).instrument(tracing::info_span!("upload")).await?))
+        }
         Err(error) => {
             discard(headers, body).await;
             Err(error)
