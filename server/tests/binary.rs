@@ -2,6 +2,10 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "binary/client.rs"]
+mod client;
+#[path = "binary/outside.rs"]
+mod outside;
 #[path = "binary/sources.rs"]
 mod sources;
 

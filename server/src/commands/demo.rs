@@ -34,7 +34,7 @@ pub fn run(args: DemoArgs) -> Result<()> {
     config.bind.listen = args.listen;
     // The table below tells it better than a log line a request.
     config.telemetry.log = "warn".into();
-    telemetry::init(&config.telemetry)?;
+    let _telling = telemetry::init(&config.telemetry)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let outcome = runtime.block_on(async {

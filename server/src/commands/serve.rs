@@ -24,7 +24,7 @@ pub struct ServeArgs {
 /// When the address is taken, the backbone cannot be loaded, or accepted requests outlast the shutdown.
 pub fn run(args: ServeArgs) -> Result<()> {
     let config = args.config;
-    telemetry::init(&config.telemetry)?;
+    let _telling = telemetry::init(&config.telemetry)?;
     load::threads(config.engine.threads)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
@@ -33,7 +33,8 @@ pub fn run(args: ServeArgs) -> Result<()> {
         let listener = bind(config.bind.listen, "--listen").await?;
         let address = listener.local_addr().context("the socket has no address")?;
         let app = App::build(config)?;
-        tracing::info!("listening on http://{address}, loading {}", app.config.engine.backbone);
+        let scheme = if app.config.network.tls_cert.is_some() { "https" } else { "http" };
+        tracing::info!("listening on {scheme}://{address}, loading {}", app.config.engine.backbone);
         warn_if_open(&app);
         start_admin(&app).await?;
         tokio::spawn(listen::reload_on_hangup(Arc::clone(&app))?);
@@ -64,5 +65,13 @@ async fn start_admin(app: &Arc<App>) -> Result<()> {
 fn warn_if_open(app: &Arc<App>) {
     if !app.keys.required() && !app.config.bind.listen.ip().is_loopback() {
         tracing::warn!("anyone on the network may use this server: --api-key-file closes it");
+    }
+    if app.keys.required()
+        && app.config.network.tls_cert.is_none()
+        && !app.config.bind.listen.ip().is_loopback()
+    {
+        tracing::warn!(
+            "keys and audio cross the network in the clear: --tls-cert, or a proxy that speaks TLS"
+        );
     }
 }
