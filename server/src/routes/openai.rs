@@ -12,7 +12,7 @@ use crate::{
 use axum::{
     Extension, Json,
     body::{Body, Bytes},
-    extract::State,
+    extract::{Path, State},
     http::HeaderMap,
     response::Response,
 };
@@ -27,11 +27,39 @@ use std::sync::Arc;
 #[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, body = ModelList), Errors),
     security((), ("key" = [])))]
 pub async fn list_models(State(app): State<Arc<App>>) -> Result<Json<ModelList>> {
-    let model = |id| Model { id, object: "model".into(), created: app.started, owned_by: "s3router".into() };
     let packs = app.packs()?;
     let languages = packs.iter().map(|p| format!("s3router-{}", p.meta.language));
-    let data = std::iter::once("s3router".to_owned()).chain(languages).map(model).collect();
+    let data =
+        std::iter::once("s3router".to_owned()).chain(languages).map(|id: String| model(&app, &id)).collect();
     Ok(Json(ModelList { object: "list".into(), data }))
+}
+
+/// One of them.
+#[utoipa::path(get, path = "/v1/models/{model}", tag = "openai",
+    params(("model" = String, Path, description = "`s3router`, or `s3router-tr`", example = "s3router-tr")),
+    responses((status = 200, body = Model), Errors), security((), ("key" = [])))]
+pub async fn get_model(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Model>> {
+    let packs = app.packs()?;
+    match id.strip_prefix("s3router") {
+        Some("") => Ok(Json(model(&app, "s3router"))),
+        Some(rest) if rest.starts_with('-') => {
+            let pack = packs.get(&rest[1..])?;
+            Ok(Json(model(&app, &format!("s3router-{}", pack.meta.language))))
+        }
+        _ => Err(packs.get(&id).err().map_or_else(
+            || {
+                ApiError::new(
+                    ErrorKind::LanguageNotFound,
+                    format!("no model `{id}`; did you mean `s3router-{id}`?"),
+                )
+            },
+            ApiError::from,
+        )),
+    }
+}
+
+fn model(app: &App, id: &str) -> Model {
+    Model { id: id.into(), object: "model".into(), created: app.started, owned_by: "s3router".into() }
 }
 
 /// OpenAI's file transcription.
