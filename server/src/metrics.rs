@@ -4,11 +4,11 @@
 //! loaded packs (`none` before a language is known), so that no client can invent a label value.
 
 use prometheus::{
-    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
-use s3router_core::{Utterance, audio::RATE_HZ, model::Backbone, packs::LoadedPack};
-use s3router_proto::Timing;
+use s3router_core::{Utterance, audio::RATE_HZ, model::Backbone, packs::LoadedPack, piece::Piece};
+use s3router_proto::{ErrorKind, Timing};
 use std::time::Duration;
 
 /// 1 ms to 65 s, doubling.
@@ -47,6 +47,8 @@ pub struct Metrics {
     pub stream_final_latency: Histogram,
     /// Age of the newest sample in a partial.
     pub stream_lag: Histogram,
+    /// Engines rebuilt after a failure.
+    pub device_restarts: IntCounter,
     mask_bytes: GaugeVec,
     mask_info: IntGaugeVec,
     engine_info: IntGaugeVec,
@@ -74,7 +76,7 @@ impl Metrics {
         let padding = HistogramOpts::new("batch_padding_ratio", "Padding per padded batch, 0 to 1.")
             .namespace("s3router")
             .buckets(vec![0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25]);
-        Ok(Self {
+        let metrics = Self {
             requests: keep(
                 r,
                 IntCounterVec::new(
@@ -98,7 +100,7 @@ impl Metrics {
                 HistogramVec::new(
                     seconds(
                         "stage_duration_seconds",
-                        "One stage of a request: upload, decode, queue or forward.",
+                        "One stage of a request: upload, decode, queue, forward or ctc.",
                     ),
                     &["stage"],
                 )?,
@@ -123,7 +125,13 @@ impl Metrics {
                 r,
                 IntCounterVec::new(opts("cancelled_total", "Requests whose client left."), &["stage"])?,
             )?,
-            batch_size: keep(r, HistogramVec::new(sizes("batch_size", "Utterances in a batch."), &[])?)?,
+            batch_size: keep(
+                r,
+                HistogramVec::new(
+                    sizes("batch_size", "Pieces in a batch: utterances, or windows of long ones."),
+                    &[],
+                )?,
+            )?,
             batch_languages: keep(
                 r,
                 HistogramVec::new(sizes("batch_languages", "Languages in a batch."), &[])?,
@@ -155,6 +163,10 @@ impl Metrics {
                     "Age of the newest sample in a partial.",
                 ))?,
             )?,
+            device_restarts: keep(
+                r,
+                IntCounter::with_opts(opts("device_restarts_total", "Engines rebuilt after a failure."))?,
+            )?,
             mask_bytes: keep(
                 r,
                 GaugeVec::new(opts("mask_resident_bytes", "Mask bits and heads held in memory."), &["tier"])?,
@@ -171,7 +183,28 @@ impl Metrics {
                 )?,
             )?,
             registry,
-        })
+        };
+        metrics.begin_at_zero();
+        Ok(metrics)
+    }
+
+    /// A series that only appears with its first event has no rate then: whatever is known beforehand is there
+    /// from the beginning.
+    fn begin_at_zero(&self) {
+        for reason in [ErrorKind::QueueFull, ErrorKind::Loading, ErrorKind::Draining, ErrorKind::Unauthorized]
+        {
+            self.rejected.with_label_values(&[reason.code()]);
+        }
+        for stage in ["start", "upload", "decode", "engine"] {
+            self.cancelled.with_label_values(&[stage]);
+        }
+        for stage in ["upload", "decode", "queue", "forward", "ctc"] {
+            self.stage_seconds.with_label_values(&[stage]);
+        }
+        for sizes in [&self.batch_size, &self.batch_languages, &self.batch_padding] {
+            let none: [&str; 0] = [];
+            sizes.with_label_values(&none);
+        }
     }
 
     /// What computes.
@@ -215,8 +248,13 @@ impl Metrics {
             ("forward", timing.infer_ms),
         ];
         for (stage, ms) in stages {
-            self.stage_seconds.with_label_values(&[stage]).observe(ms / 1000.0);
+            self.stage(stage, Duration::from_secs_f64(ms.max(0.0) / 1000.0));
         }
+    }
+
+    /// One stage of one request.
+    pub fn stage(&self, stage: &str, took: Duration) {
+        self.stage_seconds.with_label_values(&[stage]).observe(took.as_secs_f64());
     }
 
     /// Audio that became text.
@@ -234,15 +272,15 @@ impl Metrics {
         self.queue_audio_seconds.sub(seconds_of(utterance));
     }
 
-    pub(crate) fn batch_formed(&self, batch: &[Utterance]) {
+    pub(crate) fn batch_formed(&self, batch: &[&Piece]) {
         let none: [&str; 0] = [];
         self.batch_size.with_label_values(&none).observe(batch.len() as f64);
-        let mut languages: Vec<&str> = batch.iter().map(|u| u.pack.meta.language.as_str()).collect();
+        let mut languages: Vec<&str> = batch.iter().map(|p| p.pack().meta.language.as_str()).collect();
         languages.sort_unstable();
         languages.dedup();
         self.batch_languages.with_label_values(&none).observe(languages.len() as f64);
-        let longest = batch.iter().map(|u| u.samples.len()).max().unwrap_or(0);
-        let total: usize = batch.iter().map(|u| u.samples.len()).sum();
+        let longest = batch.iter().map(|p| p.samples()).max().unwrap_or(0);
+        let total: usize = batch.iter().map(|p| p.samples()).sum();
         let padded = (longest * batch.len()).max(1);
         self.batch_padding.with_label_values(&none).observe(1.0 - total as f64 / padded as f64);
     }

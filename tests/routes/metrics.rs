@@ -1,7 +1,7 @@
 //! `GET /metrics`.
 
 use crate::support::{Server, small, tone};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Sample name with labels → value; every line must have that form.
 fn parse(text: &str) -> BTreeMap<String, f64> {
@@ -51,4 +51,31 @@ fn no_client_can_invent_a_label() {
     }
     let text = server.get("/metrics").text().unwrap();
     assert!(!text.contains("nowhere") && !text.contains("evil") && !text.contains("else"), "{text}");
+}
+
+/// Every word of a dashboard or a rule file that names a metric.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let ours = words.filter(|w| w.starts_with("s3router_") || w.starts_with("process_"));
+    ours.map(|w| ["_bucket", "_sum", "_count"].iter().find_map(|s| w.strip_suffix(s)).unwrap_or(w).to_owned())
+        .collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
+    let server = Server::start(small());
+    assert_eq!(server.transcribe("lang=en", &tone(0.5)).status(), 200);
+    let text = server.get("/metrics").text().unwrap();
+    let types = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next());
+    let exported: BTreeSet<String> = types.map(str::to_owned).collect();
+    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let dashboard = std::fs::read_to_string(deploy.join("grafana/s3router.json")).unwrap();
+    serde_json::from_str::<serde_json::Value>(&dashboard).unwrap();
+    let alerts = std::fs::read_to_string(deploy.join("prometheus/alerts.yaml")).unwrap();
+    for (file, least, text) in [("dashboard", 20, dashboard), ("alerts", 5, alerts)] {
+        let named = named(&text);
+        let missing: Vec<_> = named.difference(&exported).collect();
+        assert!(missing.is_empty(), "the {file} names {missing:?}");
+        assert!(named.len() >= least, "{named:?}");
+    }
 }
