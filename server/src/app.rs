@@ -1,17 +1,23 @@
-//! The state that every request shares, and the thread that owns the engine.
+//! The state that every request shares.
 
 use crate::{
     config::{Config, EngineConfig, Keys},
+    engine,
     error::{ApiError, Result},
     lifecycle::{Lifecycle, Working},
     metrics::Metrics,
+    middleware::{addresses::Addresses, origins::Origins},
     packs::PackStore,
-    schedule::{Scheduler, queue::Queue, worker},
+    schedule::Scheduler,
 };
 use anyhow::Context;
-use s3router_core::{self as core, Utterance, audio::RATE_HZ, engine::Transcript, packs::Packs};
+use s3router_core::{
+    self as core, Engine, Utterance,
+    engine::Transcript,
+    packs::Packs,
+    piece::{Part, Piece},
+};
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -30,6 +36,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
     pub(crate) admin_tokens: Keys,
+    pub(crate) addresses: Addresses,
+    pub(crate) origins: Origins,
     /// One per computing thread: decoding is computing, and more would only take turns.
     pub(crate) decoders: Arc<Semaphore>,
     /// One per stream that may be open.
@@ -37,16 +45,56 @@ pub struct App {
     /// One per interim reading that may be in work.
     pub(crate) interim: Arc<Semaphore>,
     pub(crate) started: u64,
-    packs: OnceLock<PackStore>,
+    pub(crate) packs: OnceLock<PackStore>,
 }
 
-/// A batch in, one result per utterance out: [`Engine::transcribe`], or a wrapper around it.
-pub type Transcribe = Box<dyn Fn(&[Utterance]) -> Vec<core::Result<Transcript>> + Send>;
+/// What the scheduler needs of an engine. Tests put faults and delays around the real one here.
+pub trait Model: Send + Sync {
+    /// [`Engine::cut`].
+    ///
+    /// # Errors
+    /// As the engine's.
+    fn cut(&self, utterance: &Utterance) -> core::Result<Vec<Piece>>;
+
+    /// [`Engine::compute`]. In `pause` it may be called again, on the same thread.
+    ///
+    /// # Errors
+    /// As the engine's.
+    fn compute(
+        &self,
+        pieces: &[&Piece],
+        pause: &mut dyn FnMut() -> core::Result<()>,
+    ) -> core::Result<Vec<Part>>;
+
+    /// [`Engine::read`].
+    ///
+    /// # Errors
+    /// As the engine's.
+    fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> core::Result<Transcript>;
+}
+
+impl Model for Engine {
+    fn cut(&self, utterance: &Utterance) -> core::Result<Vec<Piece>> {
+        self.cut(utterance)
+    }
+
+    fn compute(
+        &self,
+        pieces: &[&Piece],
+        pause: &mut dyn FnMut() -> core::Result<()>,
+    ) -> core::Result<Vec<Part>> {
+        self.compute(pieces, pause)
+    }
+
+    fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> core::Result<Transcript> {
+        self.read(utterance, parts)
+    }
+}
 
 /// What a server serves.
 pub struct Loaded {
-    /// The resident backbone at work. Tests put faults and delays around the real one here.
-    pub transcribe: Transcribe,
+    /// The resident backbone at work.
+    pub model: Arc<dyn Model>,
     /// Its languages.
     pub packs: PackStore,
 }
@@ -55,19 +103,21 @@ impl App {
     /// Starts loading what `config` names, on a thread of its own, and returns at once.
     ///
     /// # Errors
-    /// When the API keys cannot be read or no thread can be had. A backbone that does not load is told by
+    /// When the API keys or origins cannot be read or no thread can be had. A backbone that does not load is told by
     /// [`Lifecycle::failed`].
     pub fn build(config: Config) -> anyhow::Result<Arc<Self>> {
-        Self::start(config, crate::load::load)
+        let device = OnceLock::new();
+        Self::start(config, move |engine| crate::load::load(engine, &device))
     }
 
-    /// As [`build`](Self::build), with another way to load: a tiny model in tests.
+    /// As [`build`](Self::build), with another way to load: a tiny model in tests. It is used again when the
+    /// engine has to be rebuilt.
     ///
     /// # Errors
     /// As `build`.
     pub fn start(
         config: Config,
-        load: impl FnOnce(&EngineConfig) -> anyhow::Result<Loaded> + Send + 'static,
+        load: impl Fn(&EngineConfig) -> anyhow::Result<Loaded> + Send + 'static,
     ) -> anyhow::Result<Arc<Self>> {
         let metrics = Arc::new(Metrics::new()?);
         let (scheduler, queue) = Scheduler::new(&config.batching, Arc::clone(&metrics));
@@ -77,6 +127,8 @@ impl App {
             admin_tokens: config.admin.tokens()?,
             streams: permits(config.streams.max_streams),
             interim: permits(config.streams.max_interim),
+            addresses: Addresses::new(&config.network),
+            origins: Origins::new(&config.network.cors_origins)?,
             config,
             lifecycle: Lifecycle::default(),
             scheduler,
@@ -89,13 +141,8 @@ impl App {
         let engine_config = app.config.engine.clone();
         std::thread::Builder::new()
             .name("engine".into())
-            .spawn(move || {
-                // Weak: the thread ends when the app is dropped, not the other way round.
-                let loaded = guarded(|| load(&engine_config));
-                if let (Some(app), outcome) = (weak.upgrade(), loaded) {
-                    own_engine(app, outcome, queue);
-                }
-            })
+            // Weak: the thread ends when the app is dropped, not the other way round.
+            .spawn(move || engine::own(&weak, queue, || load(&engine_config)))
             .context("cannot start the engine's thread")?;
         Ok(app)
     }
@@ -145,41 +192,4 @@ impl App {
         });
         changing.await.map_err(|e| ApiError::internal(format!("changing the packs panicked: {e}")))?
     }
-}
-
-/// The life of the engine's thread after loading: warm up, then serve until nobody can ask any more.
-fn own_engine(app: Arc<App>, loaded: anyhow::Result<Loaded>, queue: Queue) {
-    let ready = loaded.and_then(|Loaded { transcribe, packs }| {
-        warm_up(&transcribe, &packs.now())?;
-        Ok((transcribe, packs))
-    });
-    match ready {
-        Ok((transcribe, packs)) => {
-            app.metrics.engine(packs.engine().backbone());
-            app.metrics.packs(packs.now().iter().map(AsRef::as_ref));
-            tracing::info!(packs = packs.now().len(), "ready: the warm-up transcription succeeded");
-            let _ = app.packs.set(packs);
-            app.lifecycle.loaded(Ok(()));
-            drop(app);
-            worker::run(queue, transcribe);
-        }
-        Err(error) => app.lifecycle.loaded(Err(error)),
-    }
-}
-
-/// A real transcription of a second of tone; its text does not matter, that it succeeds does.
-fn warm_up(transcribe: &Transcribe, packs: &Packs) -> anyhow::Result<()> {
-    let pack = packs.iter().next().context("no pack could be loaded: --packs names a folder of packs")?;
-    let tone = (0..RATE_HZ).map(|i| 0.1 * (i as f32 * 0.17).sin()).collect::<Vec<f32>>();
-    let utterance = Utterance::new(tone, pack);
-    for result in guarded(|| Ok(transcribe(&[utterance])))? {
-        result.with_context(|| format!("the warm-up transcription in {} failed", pack.meta.language))?;
-    }
-    Ok(())
-}
-
-/// A panic of a third party's parser is a failed start with a message, not a server that loads for ever.
-fn guarded<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|p| anyhow::bail!("loading panicked: {}", crate::telemetry::message(p.as_ref())))
 }

@@ -33,9 +33,13 @@ pub struct ApiError {
 /// Why there is no room now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pressure {
-    /// Requests in work at once, at most.
+    /// What is scarce.
+    pub what: &'static str,
+    /// Where the operator set the limit.
+    pub cure: &'static str,
+    /// In work at once, at most.
     pub limit: u64,
-    /// Requests in work now.
+    /// In work now.
     pub in_use: u64,
     /// When to try again, seconds.
     pub retry_after: u64,
@@ -54,10 +58,10 @@ impl ApiError {
 
     /// 429 with the numbers a client needs to wait well.
     pub fn queue_full(pressure: Pressure) -> Self {
-        let Pressure { limit, in_use, retry_after } = pressure;
+        let Pressure { what, cure, limit, in_use, retry_after } = pressure;
         let message = format!(
-            "{in_use} requests are in work and {limit} is the limit: try again in {retry_after} s, \
-             or raise --queue"
+            "{in_use} {what} are in work and {limit} is the limit: try again in {retry_after} s, \
+             or raise {cure}"
         );
         Self { pressure: Some(pressure), ..Self::new(ErrorKind::QueueFull, message) }
     }
@@ -68,7 +72,13 @@ impl ApiError {
             format!("{limit} streams are open and {limit} is the limit: try again, or raise --max-streams");
         let limit = limit.into();
         Self {
-            pressure: Some(Pressure { limit, in_use: limit, retry_after: 5 }),
+            pressure: Some(Pressure {
+                what: "streams",
+                cure: "--max-streams",
+                limit,
+                in_use: limit,
+                retry_after: 5,
+            }),
             ..Self::new(ErrorKind::QueueFull, message)
         }
     }

@@ -10,6 +10,7 @@ pub mod app;
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod engine;
 pub mod error;
 pub mod intake;
 pub mod lifecycle;
@@ -25,6 +26,7 @@ pub mod routes;
 pub mod schedule;
 pub mod stream;
 pub mod telemetry;
+mod tls;
 pub mod tongue;
 pub mod transcription;
 

@@ -12,9 +12,11 @@ pub enum Phase {
     Loading,
     /// A real warm-up transcription has succeeded.
     Ready,
+    /// A batch failed: the engine is examined and if need be rebuilt. Requests are accepted and wait.
+    Mending,
     /// Accepted requests finish, new ones are refused.
     Draining,
-    /// The backbone could not be loaded; the process ends with this message.
+    /// The backbone could not be loaded, or not be mended; the process ends with this message.
     Failed(String),
 }
 
@@ -51,7 +53,9 @@ impl Lifecycle {
     /// # Errors
     /// 503 while loading and while draining.
     pub fn enter(&self) -> Result<Working> {
-        self.check()?;
+        if *self.phase.borrow() != Phase::Mending {
+            self.check()?;
+        }
         // A drain that began this instant already waits for the lock, and new readers fail.
         Arc::clone(&self.work).try_read_owned().map(Working).map_err(|_| ApiError::draining())
     }
@@ -67,9 +71,13 @@ impl Lifecycle {
                 ErrorKind::Loading,
                 "the backbone is still loading: try again in a moment, /readyz says when",
             )),
+            Phase::Mending => Err(ApiError::new(
+                ErrorKind::Loading,
+                "a batch failed and the engine is being examined, and rebuilt if need be: what is sent now waits",
+            )),
             Phase::Draining => Err(ApiError::draining()),
             Phase::Failed(why) => {
-                Err(ApiError::new(ErrorKind::Loading, format!("the backbone did not load: {why}")))
+                Err(ApiError::new(ErrorKind::Loading, format!("there is no engine: {why}")))
             }
         }
     }
@@ -82,6 +90,31 @@ impl Lifecycle {
                 *phase = outcome.map_or_else(|e| Phase::Failed(format!("{e:#}")), |()| Phase::Ready);
             }
             loading
+        });
+    }
+
+    /// A batch failed; `/readyz` says no until [`mended`](Self::mended).
+    pub(crate) fn mending(&self) {
+        self.change(&Phase::Ready, Phase::Mending);
+    }
+
+    /// The engine is well again.
+    pub(crate) fn mended(&self) {
+        self.change(&Phase::Mending, Phase::Ready);
+    }
+
+    /// The engine could not be mended: nobody can be answered any more, draining or not.
+    pub(crate) fn broken(&self, why: &anyhow::Error) {
+        self.phase.send_replace(Phase::Failed(format!("{why:#}")));
+    }
+
+    fn change(&self, from: &Phase, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let right = phase == from;
+            if right {
+                *phase = to;
+            }
+            right
         });
     }
 
@@ -98,7 +131,7 @@ impl Lifecycle {
         }
     }
 
-    /// Resolves with the reason if loading fails, else never.
+    /// Resolves with the reason if loading or mending fails, else never.
     pub async fn failed(&self) -> anyhow::Error {
         let mut phase = self.phase.subscribe();
         match phase.wait_for(|p| matches!(p, Phase::Failed(_))).await.as_deref() {

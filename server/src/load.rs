@@ -6,20 +6,23 @@ use crate::{
     packs::{PackStore, source::PackSource},
 };
 use anyhow::{Context, ensure};
+use candle_core::Device;
 use s3router_core::{
     Engine, Residency,
     device::DeviceChoice,
     model::{Backbone, Source},
 };
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// Loads the backbone and its packs.
+/// Loads the backbone and its packs; again on the same `device`, so that packs bound before still fit.
 ///
 /// # Errors
 /// When the backbone cannot be found, read or put on the device, or the packs cannot be read.
-pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
-    let (engine, packs) = open(config)?;
-    Ok(Loaded { transcribe: Box::new(move |batch| engine.transcribe(batch)), packs })
+pub fn load(config: &EngineConfig, device: &OnceLock<Device>) -> anyhow::Result<Loaded> {
+    let opened = device.get().cloned().map_or_else(|| open_device(config), Ok)?;
+    let device = device.get_or_init(|| opened);
+    let (engine, packs) = open_on(config, device)?;
+    Ok(Loaded { model: engine, packs })
 }
 
 /// Sets the number of threads that compute. One pool serves every request, and candle with it, so that nothing
@@ -38,9 +41,16 @@ pub fn threads(count: Option<u32>) -> anyhow::Result<()> {
 /// # Errors
 /// As [`load`].
 pub fn open(config: &EngineConfig) -> anyhow::Result<(Arc<Engine>, PackStore)> {
-    let device = config.device.parse::<DeviceChoice>().map_err(anyhow::Error::msg)?.open()?;
+    open_on(config, &open_device(config)?)
+}
+
+fn open_device(config: &EngineConfig) -> anyhow::Result<Device> {
+    Ok(config.device.parse::<DeviceChoice>().map_err(anyhow::Error::msg)?.open()?)
+}
+
+fn open_on(config: &EngineConfig, device: &Device) -> anyhow::Result<(Arc<Engine>, PackStore)> {
     let Ok(source) = config.backbone.parse::<Source>();
-    let backbone = Backbone::load_packed(&source, &device, config.precision)?;
+    let backbone = Backbone::load_packed(&source, device, config.precision)?;
     let engine = Arc::new(Engine::new(backbone).with_residency(Residency::new(config.pack_memory)));
     let packs = match (&config.packs, source) {
         (Some(named), _) => named.clone(),

@@ -163,7 +163,7 @@ pub struct Heeding {
 /// 429 when there is no room, 504 past the deadline, and whatever is wrong with the audio.
 pub async fn listen(app: &App, trace: &Trace, heeding: Heeding) -> Result<Identification> {
     let upload = trace.begun().elapsed();
-    let permit = app.scheduler.admit()?;
+    let permit = app.scheduler.admit(&trace.tenant())?;
     let Heeding { audio, tongue, raw, top, deadline } = heeding;
     within(app, trace, deadline, async {
         trace.enter("decode");

@@ -6,14 +6,14 @@ use crate::{
     intake::decoding::Decoding,
     middleware::request::Trace,
     render::Heard,
-    schedule::job::{Done, Permit},
+    schedule::{Permit, job::Done},
     tongue::{Identified, Tongue, identify, pack_ref},
 };
 use axum::body::Bytes;
 use futures_util::future::try_join_all;
 use s3router_core::{
     Utterance,
-    audio::{self, Channels, RawFormat},
+    audio::{self, Cancel, Channels, RawFormat},
     packs::LoadedPack,
     reading::{Candidate, Reading},
 };
@@ -22,6 +22,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tracing::Instrument;
 
 /// What shall be transcribed, and how.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub struct Wish {
 /// 429 when there is no room, 504 past the deadline, and whatever is wrong with the audio.
 pub async fn transcribe(app: &App, trace: &Trace, wish: Wish) -> Result<Heard> {
     let upload = trace.begun().elapsed();
-    let permit = app.scheduler.admit()?;
+    let permit = app.scheduler.admit(&trace.tenant())?;
     within(app, trace, wish.deadline, work(app, trace, wish, permit, upload)).await
 }
 
@@ -123,7 +124,19 @@ pub(crate) async fn decode(
     channels: Channels,
 ) -> Result<Vec<Vec<f32>>> {
     let limits = audio::Limits { max_seconds: app.config.limits.max_audio_seconds.get() };
-    Ok(compute(app, move || audio::decode(&bytes, raw.as_ref(), channels, &limits)).await??)
+    let cancel = Cancel::default();
+    let _leaving = OnLeave(cancel.clone());
+    let work = move || audio::decode_until(&bytes, raw.as_ref(), channels, &limits, &cancel);
+    Ok(compute(app, work).instrument(tracing::info_span!("decode")).await??)
+}
+
+/// Stops the decoding when the future that waits for it is dropped: client gone, or deadline passed.
+struct OnLeave(Cancel);
+
+impl Drop for OnLeave {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 /// Work that computes, on a blocking thread: a core's worth at a time for each core.

@@ -4,3 +4,4 @@ mod demo;
 mod gate;
 mod loading;
 mod reference;
+mod windows;

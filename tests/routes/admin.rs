@@ -1,8 +1,8 @@
 //! The admin listener: packs changed while requests run.
 
 use crate::{
-    routes::lifecycle::{gated, wait_for},
-    support::{ADMIN_TOKEN, Server, administered, assert_error, clip, small, tone},
+    routes::lifecycle::gated,
+    support::{ADMIN_TOKEN, Server, administered, assert_error, clip, small, tone, wait_for},
 };
 use reqwest::{Method, blocking::Response};
 use s3router_masks::{Codec, Opened, open_bytes, open_path, to_bytes};

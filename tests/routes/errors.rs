@@ -1,12 +1,16 @@
 //! The closed list of errors, each provoked over a real socket.
 
-use crate::support::{Server, assert_error, clip, small, tone, wav};
+use crate::support::{Around, Server, assert_error, clip, small, tone, wait_for, wav};
 use reqwest::blocking::multipart::{Form, Part};
 use s3router_proto::ErrorKind;
 use s3router_server::{App, Config, config::Auth, config::Batching, config::Seconds, load};
 use std::{
     io::{Read, Write},
-    sync::{Mutex, mpsc},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -140,14 +144,16 @@ fn queue_full_says_how_full_and_when_to_come_back() {
     let batching = Batching { queue: 1, ..Batching::default() };
     let server = Server::with(
         Config { batching, ..small() },
-        Box::new(move |batch, engine| {
-            let mut gate = gate.lock().unwrap();
-            // The first batch is the warm-up.
-            if std::mem::replace(&mut gate.1, true) {
-                begun.send(()).unwrap();
-                gate.0.recv().unwrap();
+        Box::new(move |_, engine| {
+            {
+                let mut gate = gate.lock().unwrap();
+                // The first batch is the warm-up.
+                if std::mem::replace(&mut gate.1, true) {
+                    begun.send(()).unwrap();
+                    gate.0.recv().unwrap();
+                }
             }
-            engine(batch)
+            engine()
         }),
     );
     std::thread::scope(|scope| {
@@ -167,20 +173,65 @@ fn queue_full_says_how_full_and_when_to_come_back() {
 
 #[test]
 fn an_internal_error_fails_its_batch_only() {
-    let batches = Mutex::new(0);
+    let batches = AtomicU32::new(0);
     let server = Server::with(
         small(),
-        Box::new(move |batch, engine| {
-            let mut batches = batches.lock().unwrap_or_else(|e| e.into_inner());
-            *batches += 1;
-            assert!(*batches != 2, "the device is gone");
-            engine(batch)
+        Box::new(move |_, engine| {
+            let before = batches.fetch_add(1, Ordering::Relaxed);
+            assert!(before != 1, "the device is gone");
+            engine()
         }),
     );
     let body = assert_error(server.transcribe("lang=en", &tone(0.5)), ErrorKind::Internal);
     assert!(!body.error.message.contains("device"), "the cause is for the log: {}", body.error.message);
     assert_eq!(server.transcribe("lang=en", &tone(0.5)).status(), 200);
     assert_eq!(server.get("/readyz").status(), 200);
+    let metrics = server.get("/metrics").text().unwrap();
+    assert!(metrics.contains("s3router_device_restarts_total 0"), "it was well: the warm-up said so");
+}
+
+#[test]
+fn a_broken_engine_is_rebuilt_and_what_waits_is_answered() {
+    let (free, freed) = mpsc::channel::<()>();
+    let (batches, broken, freed) = (AtomicU32::new(0), AtomicBool::new(false), Mutex::new(freed));
+    // The engine breaks at its second batch, fails the probe too, and is well again once it was loaded anew.
+    let around: Around = Box::new(move |_, engine| {
+        match batches.fetch_add(1, Ordering::Relaxed) {
+            1 => broken.store(true, Ordering::Relaxed),
+            3 => {
+                freed.lock().unwrap().recv().unwrap();
+                broken.store(false, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        assert!(!broken.load(Ordering::Relaxed), "the device is gone");
+        engine()
+    });
+    let server = Server::with(Config { batching: Batching::default(), ..small() }, around);
+    assert_error(server.transcribe("lang=en", &tone(0.5)), ErrorKind::Internal);
+    wait_for("/readyz to say so", || server.get("/readyz").status() == 503);
+    assert!(assert_error(server.get("/readyz"), ErrorKind::Loading).error.message.contains("rebuilt"));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| server.transcribe("lang=en", &tone(0.5)).status());
+        free.send(()).unwrap();
+        assert_eq!(waiting.join().unwrap(), 200);
+    });
+    wait_for("/readyz to be well", || server.get("/readyz").status() == 200);
+    assert!(server.get("/metrics").text().unwrap().contains("s3router_device_restarts_total 1"));
+}
+
+#[test]
+fn an_engine_that_cannot_be_mended_ends_the_server_with_its_reason() {
+    let batches = AtomicU32::new(0);
+    let mut server = Server::with(
+        small(),
+        Box::new(move |_, engine| {
+            assert!(batches.fetch_add(1, Ordering::Relaxed) == 0, "the device is gone");
+            engine()
+        }),
+    );
+    assert_error(server.transcribe("lang=en", &tone(0.5)), ErrorKind::Internal);
+    assert!(server.ended().unwrap_err().contains("the device is gone"));
 }
 
 #[test]
@@ -188,7 +239,7 @@ fn loading_until_the_warm_up_has_succeeded() {
     let (go, wait) = mpsc::channel::<()>();
     let app = App::start(small(), move |engine| {
         wait.recv().unwrap();
-        load::load(engine)
+        load::load(engine, &Default::default())
     });
     let server = Server::loading(app.unwrap());
     assert_eq!(server.get("/livez").status(), 200);

@@ -1,13 +1,12 @@
 //! Leaving in order, and clients that leave early.
 
-use crate::support::{Server, assert_error, small, tone};
+use crate::support::{Server, assert_error, small, tone, wait_for};
 use s3router_proto::ErrorKind;
 use s3router_server::{Config, config::Bind, config::Seconds, lifecycle::Phase};
 use std::{
     io::Write,
     net::Shutdown,
     sync::{Mutex, mpsc},
-    time::{Duration, Instant},
 };
 
 /// A server whose engine waits for a word before each batch but the first; says when one waits.
@@ -17,24 +16,18 @@ pub(crate) fn gated(config: Config) -> (Server, mpsc::Receiver<()>, mpsc::Sender
     let gate = Mutex::new((freed, false));
     let server = Server::with(
         config,
-        Box::new(move |batch, engine| {
-            let mut gate = gate.lock().unwrap();
-            if std::mem::replace(&mut gate.1, true) {
-                let _ = begun.send(());
-                let _ = gate.0.recv();
+        Box::new(move |_, engine| {
+            {
+                let mut gate = gate.lock().unwrap();
+                if std::mem::replace(&mut gate.1, true) {
+                    let _ = begun.send(());
+                    let _ = gate.0.recv();
+                }
             }
-            engine(batch)
+            engine()
         }),
     );
     (server, began, free)
-}
-
-pub(crate) fn wait_for(what: &str, mut yes: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !yes() {
-        assert!(Instant::now() < end, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One file per route, named as the URL; `errors` goes through the closed list.
 
+mod access;
 mod admin;
 mod align;
 mod errors;
@@ -11,6 +12,7 @@ mod openapi;
 mod packs;
 mod reading;
 mod realtime;
+mod scheduling;
 mod stream;
 mod transcribe;
 mod vosk;

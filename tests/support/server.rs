@@ -7,11 +7,15 @@ use reqwest::{
     Method,
     blocking::{Client, RequestBuilder, Response},
 };
-use s3router_core::{Result as CoreResult, Utterance, engine::Transcript};
+use s3router_core::{
+    Result as CoreResult, Utterance,
+    engine::Transcript,
+    piece::{Part, Piece},
+};
 use s3router_proto::{Answer, ErrorBody, ErrorKind};
 use s3router_server::{
     App, Config,
-    app::Loaded,
+    app::{Loaded, Model},
     config::{Admin, EngineConfig, Limits},
     error::status,
     listen, load,
@@ -19,20 +23,36 @@ use s3router_server::{
 use serde_json::Value;
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
 #[path = "socket.rs"]
 pub(crate) mod socket;
 
-/// What may be put around the engine: called with the batch and the engine itself.
-pub(crate) type Around = Box<
-    dyn Fn(&[Utterance], &dyn Fn(&[Utterance]) -> Vec<CoreResult<Transcript>>) -> Vec<CoreResult<Transcript>>
-        + Send,
->;
+/// What may be put around the engine: called with a batch and the engine itself. The engine may call it again
+/// from within, when small jobs cut in: a lock that it takes must be free by then.
+pub(crate) type Around =
+    Box<dyn Fn(&[&Piece], &mut dyn FnMut() -> CoreResult<Vec<Part>>) -> CoreResult<Vec<Part>> + Send + Sync>;
+
+/// The real engine with something around it.
+struct Wrapped(Arc<dyn Model>, Arc<Around>);
+
+impl Model for Wrapped {
+    fn cut(&self, utterance: &Utterance) -> CoreResult<Vec<Piece>> {
+        self.0.cut(utterance)
+    }
+
+    fn compute(&self, pieces: &[&Piece], pause: &mut dyn FnMut() -> CoreResult<()>) -> CoreResult<Vec<Part>> {
+        self.1(pieces, &mut || self.0.compute(pieces, pause))
+    }
+
+    fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> CoreResult<Transcript> {
+        self.0.read(utterance, parts)
+    }
+}
 
 /// A running server; it leaves in order when dropped.
 pub(crate) struct Server {
@@ -74,9 +94,11 @@ impl Server {
 
     /// One's own, with something around its engine.
     pub(crate) fn with(config: Config, around: Around) -> Self {
+        let around = Arc::new(around);
+        let device = OnceLock::new();
         let app = App::start(config, move |engine| {
-            let Loaded { transcribe, packs } = load::load(engine)?;
-            Ok(Loaded { transcribe: Box::new(move |batch| around(batch, &transcribe)), packs })
+            let Loaded { model, packs } = load::load(engine, &device)?;
+            Ok(Loaded { model: Arc::new(Wrapped(model, Arc::clone(&around))), packs })
         });
         Self::loading(app.unwrap()).ready()
     }
@@ -159,6 +181,11 @@ impl Server {
         drop(self.stop.take());
     }
 
+    /// How it ended by itself.
+    pub(crate) fn ended(&mut self) -> Result<(), String> {
+        self.thread.take().unwrap().join().unwrap()
+    }
+
     /// How the orderly end went.
     pub(crate) fn stop(&mut self) -> Result<(), String> {
         self.begin_stop();
@@ -179,6 +206,16 @@ fn client() -> &'static Client {
         Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(120)).build().unwrap()
     });
     &CLIENT
+}
+
+/// Asks until `yes`.
+#[track_caller]
+pub(crate) fn wait_for(what: &str, mut yes: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !yes() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Holds an answer to the closed list: status, code, envelope and header. Returns its message.

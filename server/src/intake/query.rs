@@ -99,6 +99,19 @@ pub enum Format {
     Vtt,
 }
 
+impl Format {
+    /// As the query spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::VerboseJson => "verbose_json",
+            Self::Text => "text",
+            Self::Srt => "srt",
+            Self::Vtt => "vtt",
+        }
+    }
+}
+
 impl FromStr for Format {
     type Err = String;
 

@@ -33,7 +33,7 @@ use std::{
 #[derive(Debug)]
 pub struct PackStore {
     now: ArcSwap<Packs>,
-    engine: Arc<Engine>,
+    engine: ArcSwap<Engine>,
     source: PackSource,
     ledger: Mutex<Ledger>,
 }
@@ -66,9 +66,16 @@ impl PackStore {
     /// # Errors
     /// A source that cannot be read, or two packs that answer to one name.
     pub fn open(source: PackSource, engine: Arc<Engine>) -> anyhow::Result<Self> {
+        let engine = ArcSwap::new(engine);
         let store = Self { now: ArcSwap::default(), engine, source, ledger: Mutex::default() };
         store.reload()?;
         Ok(store)
+    }
+
+    /// Goes on with the engine of another store, for one that was rebuilt on the same device: packs in service
+    /// stay, generations too.
+    pub(crate) fn adopt(&self, rebuilt: &Self) {
+        self.engine.store(rebuilt.engine.load_full());
     }
 
     /// What is in service now; stays as it is for whoever holds it.
@@ -97,7 +104,7 @@ impl PackStore {
         }
         let model = file.as_deref().and_then(Stamp::beside);
         let pack = Arc::new(pack.with_lm(model.as_ref().and_then(|m| m.open(&mut packs))));
-        self.engine.admit(&pack);
+        self.engine.load().admit(&pack);
         ledger.record(&pack, file.as_deref(), model);
         packs.insert(Arc::clone(&pack));
         self.now.store(Arc::new(packs));
@@ -167,7 +174,7 @@ impl PackStore {
             match self.bind(entry.opened, file, &ledger) {
                 Ok(pack) => {
                     let pack = Arc::new(pack.with_lm(model.as_ref().and_then(|m| m.open(&mut after))));
-                    self.engine.admit(&pack);
+                    self.engine.load().admit(&pack);
                     ledger.record(&pack, file, model);
                     let list = if old.is_some() { &mut told.replaced } else { &mut told.added };
                     list.push(pack.meta.language.clone());
@@ -180,7 +187,7 @@ impl PackStore {
             }
         }
         if self.source == PackSource::Own
-            && let Some(own) = LoadedPack::own(self.engine.backbone())?
+            && let Some(own) = LoadedPack::own(self.engine.load().backbone())?
         {
             after.insert(own);
         }
@@ -193,8 +200,8 @@ impl PackStore {
     }
 
     /// The engine that these packs are bound to.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
+    pub fn engine(&self) -> Arc<Engine> {
+        self.engine.load_full()
     }
 
     fn bind(
@@ -204,7 +211,7 @@ impl PackStore {
         ledger: &Ledger,
     ) -> s3router_core::Result<LoadedPack> {
         let last = ledger.generations.get(&opened.pack.meta.language).copied().unwrap_or(0);
-        let pack = LoadedPack::bind(opened, self.engine.backbone(), last + 1)?;
+        let pack = LoadedPack::bind(opened, self.engine.load().backbone(), last + 1)?;
         Ok(match file {
             Some(file) => pack.of_file(file),
             None => pack,

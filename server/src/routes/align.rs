@@ -49,7 +49,7 @@ pub async fn align(
 
 async fn work(app: &App, trace: &Trace, ask: Ask, tongue: &Tongue, audio: Bytes) -> Result<Alignment> {
     let upload = trace.begun().elapsed();
-    let permit = app.scheduler.admit()?;
+    let permit = app.scheduler.admit(&trace.tenant())?;
     let [pack] = tongue.candidates() else {
         return Err(crate::error::ApiError::internal("more than one pack"));
     };

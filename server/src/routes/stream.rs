@@ -97,7 +97,7 @@ fn open(
     protocols: &'static [&'static str],
     dialect: impl Dialect + 'static,
 ) -> Result<Response> {
-    let slot = Slot::take(&app)?;
+    let slot = Slot::take(&app, trace.tenant())?;
     // Frames up to twice the limit are read and refused in words; the library breaks off at larger ones.
     let limit = app.config.limits.max_body_bytes.saturating_mul(2);
     let link = Link { app, request_id: trace.id().to_owned() };

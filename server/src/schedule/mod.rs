@@ -1,35 +1,45 @@
 //! One queue, one policy, one engine: [`Scheduler::submit`] is the only door.
 //!
-//! permit ([`Scheduler::admit`], before any work) → [`job`] → [`queue`] → [`policy`] (which jobs run next) →
-//! [`worker`] (the thread that owns the engine) → the reply channel that travelled inside the job. A caller
-//! that stops waiting (client gone, deadline passed) drops its end of that channel, and the queue skips the job.
+//! permit ([`Scheduler::admit`], before any work) → [`job`] → [`queue`] (cut into pieces: long audio is several)
+//! → [`policy`] over [`fair`] (which pieces run next, and which small ones may cut in) → [`worker`] (the thread
+//! that owns the engine) → the reply channel that travelled inside the job. A caller that stops waiting (client
+//! gone, deadline passed) drops its end of that channel; the queue skips the job, and a batch that nobody waits
+//! for ends at its next layer.
 
+mod admission;
+pub mod fair;
 pub mod job;
 pub mod policy;
+#[cfg(test)]
+mod policy_tests;
 pub mod queue;
-pub mod worker;
+pub mod tenant;
+pub(crate) mod worker;
+
+pub use admission::{Audio, Permit};
+pub use tenant::Tenant;
 
 use crate::{
     config::Batching,
-    error::{ApiError, Pressure, Result},
+    error::{ApiError, Result},
     metrics::Metrics,
 };
-use job::{Done, Job, Permit};
+use admission::Admission;
+use job::{Computed, Done, Job};
 use queue::Queue;
 use s3router_core::Utterance;
 use std::{
-    sync::{Arc, atomic::AtomicU64, atomic::Ordering, mpsc},
-    time::{Duration, Instant},
+    sync::{Arc, mpsc},
+    time::Instant,
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{sync::oneshot, task::spawn_blocking};
+use tracing::Instrument;
 
 /// The way to the engine.
 #[derive(Debug)]
 pub struct Scheduler {
-    permits: Arc<Semaphore>,
-    limit: u32,
+    admission: Arc<Admission>,
     jobs: mpsc::Sender<Job>,
-    pace: Arc<Pace>,
     metrics: Arc<Metrics>,
 }
 
@@ -37,19 +47,18 @@ impl Scheduler {
     /// A scheduler, and the queue that its [`worker`] will serve.
     pub fn new(batching: &Batching, metrics: Arc<Metrics>) -> (Self, Queue) {
         let (jobs, incoming) = mpsc::channel();
-        let pace = Arc::new(Pace::default());
-        let queue =
-            Queue::new(incoming, policy::Budget::new(batching), Arc::clone(&pace), Arc::clone(&metrics));
-        let permits = Arc::new(Semaphore::new(batching.queue as usize));
-        (Self { permits, limit: batching.queue, jobs, pace, metrics }, queue)
+        let admission = Arc::new(Admission::new(batching));
+        let budget = policy::Budget::new(batching);
+        let queue = Queue::new(incoming, budget, Arc::clone(&admission), Arc::clone(&metrics));
+        (Self { admission, jobs, metrics }, queue)
     }
 
-    /// Room for one request, kept until its last job is done.
+    /// Room for one request of `tenant`, kept until its last job is done.
     ///
     /// # Errors
     /// 429 at once when there is none: nobody waits without being counted.
-    pub fn admit(&self) -> Result<Permit> {
-        Arc::clone(&self.permits).try_acquire_owned().map(Permit::new).map_err(|_| self.full())
+    pub fn admit(&self, tenant: &Arc<Tenant>) -> Result<Permit> {
+        self.admission.admit(tenant)
     }
 
     /// Whether [`admit`](Self::admit) would fail now; lets a large upload be refused before it is read.
@@ -57,43 +66,32 @@ impl Scheduler {
     /// # Errors
     /// 429 as `admit`.
     pub fn check_room(&self) -> Result<()> {
-        if self.permits.available_permits() == 0 { Err(self.full()) } else { Ok(()) }
+        self.admission.check_room()
     }
 
-    /// An utterance in, its transcript out. Dropping the future cancels the job.
+    /// An utterance in, its transcript out. Dropping the future cancels the job, wherever it is.
     ///
     /// # Errors
-    /// The engine's, or 500 when it is gone.
+    /// 429 when there is no room for so much audio, the engine's, or 500 when it is gone.
     pub async fn submit(&self, utterance: Utterance, permit: Permit) -> Result<Done> {
+        let audio = self.admission.take_audio(queue::seconds(utterance.samples.len()))?;
         let (reply, answer) = oneshot::channel();
         self.metrics.job_queued(&utterance);
-        let job = Job { utterance, permit, reply, queued: Instant::now() };
+        let span = tracing::info_span!("engine", lang = utterance.pack.meta.language);
+        let job = Job { utterance, permit, audio, reply, queued: Instant::now(), span: span.clone() };
         self.jobs.send(job).map_err(|_| ApiError::internal("the engine's thread has ended"))?;
-        answer.await.map_err(|_| ApiError::internal("the engine dropped a job"))?
+        let answer = answer.instrument(span).await;
+        self.read(answer.map_err(|_| ApiError::internal("the engine dropped a job"))??).await
     }
 
-    fn full(&self) -> ApiError {
-        let in_use = u64::from(self.limit).saturating_sub(self.permits.available_permits() as u64);
-        ApiError::queue_full(Pressure {
-            limit: self.limit.into(),
-            in_use,
-            retry_after: self.pace.seconds_for(in_use).clamp(1, 60),
-        })
-    }
-}
-
-/// How long a job takes lately: a moving average, so that `Retry-After` means something.
-#[derive(Debug, Default)]
-pub struct Pace(AtomicU64);
-
-impl Pace {
-    fn record(&self, spent: Duration, jobs: usize) {
-        let micros = u64::try_from(spent.as_micros()).unwrap_or(u64::MAX) / jobs.max(1) as u64;
-        let before = self.0.load(Ordering::Relaxed);
-        self.0.store(if before == 0 { micros } else { before - before / 8 + micros / 8 }, Ordering::Relaxed);
-    }
-
-    fn seconds_for(&self, jobs: u64) -> u64 {
-        self.0.load(Ordering::Relaxed).saturating_mul(jobs).div_ceil(1_000_000)
+    /// Logits → words, off the engine's thread: it goes on computing meanwhile.
+    async fn read(&self, computed: Computed) -> Result<Done> {
+        let begun = Instant::now();
+        let Computed { model, utterance, parts, queue, infer } = computed;
+        let span = tracing::info_span!("ctc");
+        let transcript = spawn_blocking(move || span.in_scope(|| model.read(&utterance, parts))).await;
+        let transcript = transcript.map_err(|e| ApiError::internal(format!("reading panicked: {e}")))??;
+        self.metrics.stage("ctc", begun.elapsed());
+        Ok(Done { transcript, queue, infer: infer + begun.elapsed() })
     }
 }

@@ -1,60 +1,73 @@
 //! The loop of the thread that owns the engine.
 
 use super::{
-    job::{Done, Job},
-    queue::Queue,
+    policy::Running,
+    queue::{Batch, Queue, guarded},
 };
-use crate::{
-    error::{ApiError, Result},
-    telemetry,
-};
-use s3router_core::{self as core, Utterance, engine::Transcript};
+use crate::{app::Model, error::ApiError};
+use s3router_core::{self as core, piece::Piece};
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-/// Serves `queue` until its scheduler is gone. A panic or an error of the engine fails its batch only.
-pub fn run(mut queue: Queue, transcribe: impl Fn(&[Utterance]) -> Vec<core::Result<Transcript>>) {
-    while let Some(batch) = queue.next_batch() {
-        let utterances: Vec<Utterance> = batch.iter().map(|job| job.utterance.clone()).collect();
-        queue.metrics.batch_formed(&utterances);
-        let begun = Instant::now();
-        let results = guarded(&transcribe, &utterances);
-        let infer = begun.elapsed();
-        queue.record(infer, batch.len());
-        queue.metrics.batch_done(infer);
-        for (job, result) in batch.into_iter().zip(results) {
-            let Job { reply, queued, permit, .. } = job;
-            // Back before the answer: who hears it may ask again at once.
-            drop(permit);
-            let queue = begun.saturating_duration_since(queued);
-            // Nobody may be waiting any more; that is no error.
-            let _ = reply.send(result.map(|transcript| Done { transcript, queue, infer }));
+/// Serves `queue` until its scheduler is gone. A panic or an error of the engine fails its batch only; then
+/// `mend` says which engine goes on, or that none can.
+pub(crate) fn run(
+    mut queue: Queue,
+    mut model: Arc<dyn Model>,
+    mut mend: impl FnMut(Arc<dyn Model>) -> Option<Arc<dyn Model>>,
+) {
+    while let Some(batch) = queue.next_batch(&model) {
+        if compute(&mut queue, &model, &batch, true).is_err() {
+            match mend(model) {
+                Some(well) => model = well,
+                None => return,
+            }
         }
     }
 }
 
-/// One result per utterance, whatever the engine does.
-fn guarded(
-    transcribe: impl Fn(&[Utterance]) -> Vec<core::Result<Transcript>>,
-    utterances: &[Utterance],
-) -> Vec<Result<Transcript>> {
-    // The engine is `&self` all the way down: an unwound batch leaves no half-written state behind.
-    match catch_unwind(AssertUnwindSafe(|| transcribe(utterances))) {
-        Ok(results) if results.len() == utterances.len() => {
-            results.into_iter().map(|r| r.map_err(ApiError::from)).collect()
-        }
-        Ok(results) => {
-            all(utterances, &format!("{} results for {} utterances", results.len(), utterances.len()))
-        }
-        Err(panic) => {
-            all(utterances, &format!("the engine panicked: {}", telemetry::message(panic.as_ref())))
-        }
-    }
-}
+/// The engine may be broken.
+struct Broken;
 
-fn all(utterances: &[Utterance], cause: &str) -> Vec<Result<Transcript>> {
-    let error = ApiError::internal(cause);
-    utterances.iter().map(|_| Err(error.clone())).collect()
+/// Computes a batch and hands out what came of it. Between two layers small newcomers cut in, if `host`; and
+/// there it is given up once nobody waits for it.
+fn compute(queue: &mut Queue, model: &Arc<dyn Model>, batch: &Batch, host: bool) -> Result<(), Broken> {
+    let pieces: Vec<&Piece> = batch.iter().map(|(_, piece)| piece).collect();
+    queue.metrics.batch_formed(&pieces);
+    let mut running = Running { samples: pieces.iter().map(|p| p.samples()).sum(), guests: 0 };
+    let (mut guests_took, mut broken) = (Duration::ZERO, false);
+
+    let spans = queue.spans(batch);
+    let begun = Instant::now();
+    let result = guarded(|| {
+        model.compute(&pieces, &mut || {
+            let since = Instant::now();
+            if host {
+                while let Some(guests) = queue.cut_in(&mut running, model) {
+                    broken |= compute(queue, model, &guests, false).is_err();
+                }
+            }
+            guests_took += since.elapsed();
+            if queue.wants(batch) { Ok(()) } else { Err(core::Error::Abandoned) }
+        })
+    });
+    let took = begun.elapsed().saturating_sub(guests_took);
+    drop(spans);
+    queue.metrics.batch_done(took);
+
+    let error = match result {
+        Ok(Ok(parts)) if parts.len() == batch.len() => {
+            queue.deliver(batch, parts, took, model);
+            return if broken { Err(Broken) } else { Ok(()) };
+        }
+        // Its clients left, and its jobs with them.
+        Ok(Err(core::Error::Abandoned)) => return if broken { Err(Broken) } else { Ok(()) },
+        Ok(Ok(parts)) => ApiError::internal(format!("{} parts of {} pieces", parts.len(), batch.len())),
+        Ok(Err(error)) => ApiError::from(error),
+        Err(panicked) => panicked,
+    };
+    queue.fail(batch, &error);
+    Err(Broken)
 }

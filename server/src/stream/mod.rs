@@ -4,7 +4,7 @@
 //! through the one scheduler, limits, draining) and knows no transport. A transport does this and nothing more:
 //!
 //! ```ignore
-//! let slot = Slot::take(&app)?;                       // 503 loading or draining, 429 too many streams
+//! let slot = Slot::take(&app, tenant)?;               // 503 loading or draining, 429 too many streams
 //! let mut session = Session::open(&app, slot, wish)?; // `Wish`: pack, encoding, pauses
 //! loop {
 //!     tokio::select! {

@@ -76,7 +76,7 @@ type Decoded = (Option<Live>, core::Result<Vec<f32>>);
 /// One stream; see the module above.
 pub struct Session {
     app: Arc<App>,
-    _slot: Slot,
+    slot: Slot,
     interim: bool,
     stream: Stream<Arc<LoadedPack>>,
     /// Away while it decodes; gone when the audio is over.
@@ -116,7 +116,7 @@ impl Session {
         let (drain, now) = (Arc::clone(app), Instant::now());
         Ok(Self {
             app: Arc::clone(app),
-            _slot: slot,
+            slot,
             interim: wish.interim,
             stream: Stream::new(wish.settings, wish.pack),
             live: Some(Live::new(wish.raw)?),
@@ -181,7 +181,7 @@ impl Session {
     fn work(&mut self) {
         while !self.over {
             while let Some(read) = self.stream.due() {
-                self.readings.push(Box::pin(whole(Arc::clone(&self.app), read)));
+                self.readings.push(Box::pin(whole(Arc::clone(&self.app), self.slot.clone(), read)));
             }
             self.look();
             while let Some(event) = self.stream.event() {
@@ -213,7 +213,7 @@ impl Session {
             return;
         }
         let Ok(turn) = Arc::clone(&self.app.interim).try_acquire_owned() else { return };
-        let Ok(permit) = self.app.scheduler.admit() else { return };
+        let Ok(permit) = self.slot.admit() else { return };
         let Some(read) = self.stream.interim() else { return };
         let app = Arc::clone(&self.app);
         self.readings.push(Box::pin(async move {
@@ -345,12 +345,12 @@ impl Session {
 }
 
 /// The whole utterance through the engine. It was accepted with its audio, so it waits for room instead of failing.
-async fn whole(app: Arc<App>, read: Read<Arc<LoadedPack>>) -> Answer {
+async fn whole(app: Arc<App>, slot: Slot, read: Read<Arc<LoadedPack>>) -> Answer {
     let Read { samples, language, ticket } = read;
     let utterance = utterance(samples, language);
     loop {
         let submitted = async {
-            let permit = app.scheduler.admit()?;
+            let permit = slot.admit()?;
             app.scheduler.submit(utterance.clone(), permit).await
         };
         match submitted.await {

@@ -4,33 +4,43 @@ use crate::{
     app::App,
     error::{ApiError, Result},
     lifecycle::Working,
+    schedule::{Permit, Tenant},
 };
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Room for one stream; draining waits for it.
 #[derive(Clone, Debug)]
-pub struct Slot(#[allow(dead_code)] Arc<Held>);
+pub struct Slot(Arc<Held>);
 
 #[derive(Debug)]
 struct Held {
     _working: Working,
     _permit: OwnedSemaphorePermit,
     app: Arc<App>,
+    tenant: Arc<Tenant>,
 }
 
 impl Slot {
-    /// Takes up a stream, if there is room for one more.
+    /// Takes up a stream of `tenant`, if there is room for one more.
     ///
     /// # Errors
     /// 503 while loading and while draining, 429 when too many are open.
-    pub fn take(app: &Arc<App>) -> Result<Self> {
+    pub fn take(app: &Arc<App>, tenant: Arc<Tenant>) -> Result<Self> {
         let working = app.lifecycle.enter()?;
         let limit = app.config.streams.max_streams;
         let permit =
             Arc::clone(&app.streams).try_acquire_owned().map_err(|_| ApiError::streams_full(limit))?;
         app.metrics.stream_sessions.inc();
-        Ok(Self(Arc::new(Held { _working: working, _permit: permit, app: Arc::clone(app) })))
+        Ok(Self(Arc::new(Held { _working: working, _permit: permit, app: Arc::clone(app), tenant })))
+    }
+
+    /// Room for one utterance under the stream's key.
+    ///
+    /// # Errors
+    /// 429 when there is none now.
+    pub(super) fn admit(&self) -> Result<Permit> {
+        self.0.app.scheduler.admit(&self.0.tenant)
     }
 }
 
