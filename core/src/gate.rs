@@ -3,7 +3,10 @@
 //! One model serves and learns because a mask is an *argument* of the forward pass. Serving passes
 //! [`Gate::Packed`], learning passes [`Gate::Soft`], a plain checkpoint passes [`Gate::Open`].
 
-use crate::kernels::{PanelMask, cuda::DeviceMask};
+use crate::{
+    Precision,
+    kernels::{PanelMask, cuda::DeviceMask},
+};
 use candle_core::Tensor;
 use s3router_masks::BitMask;
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
@@ -29,12 +32,13 @@ pub enum Gate {
 pub struct Gates {
     gates: BTreeMap<String, Gate>,
     overrides: BTreeMap<String, Tensor>,
+    precision: Precision,
 }
 
 impl Gates {
     /// Gates by weight name; every weight not named is open.
     pub fn new(gates: BTreeMap<String, Gate>) -> Self {
-        Self { gates, overrides: BTreeMap::new() }
+        Self { gates, ..Self::default() }
     }
 
     /// Replaces whole parameters of the transformer, by name and in the checkpoint's shape: what full
@@ -42,6 +46,17 @@ impl Gates {
     pub fn with_overrides(mut self, overrides: BTreeMap<String, Tensor>) -> Self {
         self.overrides = overrides;
         self
+    }
+
+    /// What learning rounds the factors of its matrix products to; serving and evaluation ask for nothing.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// See [`with_precision`](Self::with_precision).
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The plain backbone: every gate open.

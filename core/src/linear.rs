@@ -248,24 +248,43 @@ impl GatedLinear {
     }
 
     fn rows(&self, x: &Tensor, gates: &Gates) -> Result<Tensor> {
+        let (weight, bias) = self.seen(gates)?;
+        ops::linear(x, &weight, &bias, gates.precision())
+    }
+
+    /// `W ⊙ M` (out, in) and b (out,) as these gates show them.
+    ///
+    /// # Errors
+    /// A mask of another shape than the weight.
+    pub(crate) fn seen(&self, gates: &Gates) -> Result<(Tensor, Tensor)> {
         let weight = match (gates.replaced(&self.name), &self.weight) {
             (Some(weight), _) | (None, Weight::Tensor(weight)) => weight.clone(),
             (None, Weight::Packed(w)) => {
                 Tensor::from_vec(w.unpack(), (w.outputs(), w.inputs()), &Device::Cpu)?
             }
         };
-        let bias = self.bias.get(gates);
         let masked = |bits: &BitMask| {
             self.check((bits.rows(), bits.cols()), weight.dims2()?)?;
-            ops::linear(x, &(&weight * dense(bits, weight.device())?)?, bias)
+            ops::gated(&weight, &dense(bits, weight.device())?)
         };
-        match gates.get(&self.name) {
-            Gate::Open => ops::linear(x, &weight, bias),
-            Gate::Packed(bits) => masked(bits),
-            Gate::Panels(mask) => masked(&mask.to_bits()),
-            Gate::Device(mask) => masked(&mask.to_bits()?),
-            Gate::Soft(mask) => ops::linear(x, &(&weight * mask)?, bias),
-        }
+        let weight = match gates.get(&self.name) {
+            Gate::Open => weight,
+            Gate::Packed(bits) => masked(bits)?,
+            Gate::Panels(mask) => masked(&mask.to_bits())?,
+            Gate::Device(mask) => masked(&mask.to_bits()?)?,
+            Gate::Soft(mask) => ops::gated(&weight, mask)?,
+        };
+        Ok((weight, self.bias.get(gates).clone()))
+    }
+
+    /// b (out,) as these gates show it.
+    pub(crate) fn bias<'a>(&'a self, gates: &'a Gates) -> &'a Tensor {
+        self.bias.get(gates)
+    }
+
+    /// Whether W is packed for serving.
+    pub(crate) fn is_packed(&self) -> bool {
+        matches!(self.weight, Weight::Packed(_))
     }
 }
 

@@ -4,8 +4,9 @@ use crate::{Error, Result};
 use candle_core::Device;
 use std::{fmt, str::FromStr};
 
-/// How weights are kept and multiplied in serving; learning is always f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// How weights are kept and multiplied in serving, and what learning rounds the factors of its products to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// bf16 where the machine has matrix units for it, else f32.
     #[default]

@@ -1,12 +1,13 @@
-//! Turns the demo's reference packs (raw, without checksums and fingerprint) into the shipped ones.
+//! Turns packs that `core/train/recipes/demo.py` learnt into the shipped ones: entropy-coded, under the names
+//! users know, with what was measured in their metadata.
 //!
-//! `cargo run --release -p s3router-masks --example seal_demo -- PACKS BACKBONE README OUT`
+//! `cargo run --release -p s3router-masks --example seal_demo -- PACKS BACKBONE RESULTS OUT`
 //!
-//! PACKS is the folder of reference packs, BACKBONE the `model.safetensors` they were learnt on, README the
-//! page whose table holds what was measured, OUT the folder to write (`core/demo/packs`).
+//! PACKS is the recipe's folder of packs, BACKBONE the `model.safetensors` they were learnt on, RESULTS the recipe's
+//! `results.json`, OUT the folder to write (`core/demo/packs`).
 #![allow(clippy::print_stdout)]
 
-use s3router_masks::{Backbone, Codec, Registry, write};
+use s3router_masks::{Backbone, Codec, Meta, Registry, write};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 use std::{error::Error, fs, path::Path};
@@ -27,11 +28,11 @@ const NAMES: [(&str, &[&str]); 11] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [packs, backbone, readme, out] = arguments.as_slice() else {
-        return Err("usage: seal_demo PACKS BACKBONE README OUT".into());
+    let [packs, backbone, results, out] = arguments.as_slice() else {
+        return Err("usage: seal_demo PACKS BACKBONE RESULTS OUT".into());
     };
     let backbone = read_backbone(Path::new(backbone))?;
-    let readme = fs::read_to_string(readme)?;
+    let results: serde_json::Value = serde_json::from_str(&fs::read_to_string(results)?)?;
     let registry = Registry::open(Path::new(packs))?;
     if let Some(broken) = registry.quarantined.into_iter().next() {
         return Err(broken.reason.into());
@@ -41,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         backbone.bind(&mut pack)?;
         pack.meta.backbone_sha256 = Some(backbone.sha256(pack.masks.keys().map(String::as_str))?);
         pack.meta.license = Some("MIT OR Apache-2.0".into());
-        pack.meta.training = training(&pack.meta.language, &readme)?;
+        pack.meta.training = training(&pack.meta, &results)?;
         let names =
             NAMES.iter().find(|(id, _)| *id == pack.meta.language).map_or(&[][..], |(_, names)| names);
         pack.meta.aliases = names.iter().map(|&name| name.to_owned()).collect();
@@ -58,24 +59,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The row `| tr | 3000 | 8.21 | 8.77 | 54.52 |`: clips, valid CER, test CER, test WER.
-fn training(language: &str, readme: &str) -> Result<serde_json::Value, Box<dyn Error>> {
-    let rows = readme.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
-    let row = rows.into_iter().find(|row| row.len() == 7 && row[1] == language);
-    let [_, _, clips, valid_cer, test_cer, test_wer, _] = row.ok_or("the table lacks this language")?[..]
-    else {
-        return Err("a row of the table has five columns".into());
-    };
+/// How a pack was learnt, and what `evaluate` found on its test list, in percent.
+fn training(meta: &Meta, results: &serde_json::Value) -> Result<serde_json::Value, Box<dyn Error>> {
+    let name = format!("{}.mask", meta.language);
+    let report = results.get(&name).ok_or(format!("the results lack {name}"))?;
+    let percent = |share: &serde_json::Value| share.as_f64().map(|x| (x * 1e4).round() / 100.0);
+    let (run, valid) = (&meta.training, &meta.training["valid"]);
     Ok(json!({
         "data": "synthetic speech (espeak-ng 1.51) of Common Voice prompts; unseen voices and sentences in validation and test",
-        "clips": clips.parse::<u32>()?,
-        "updates": 550,
-        "seconds_per_update": 48,
-        "sparsity": 0.08,
-        "init": "weight_rank",
+        "method": run["method"],
+        "clips": run["clips"],
+        "hours": run["hours"],
+        "updates": run["steps"],
+        "sparsity": (1e4 * (1.0 - meta.density)).round() / 1e4,
+        "recipe": report["recipe"],
         "decoder": "greedy",
-        "cer": { "valid": valid_cer.parse::<f64>()?, "test": test_cer.parse::<f64>()? },
-        "wer": { "test": test_wer.parse::<f64>()? },
+        "cer": { "valid": percent(&valid["cer"]), "test": percent(&report["cer"]) },
+        "wer": { "valid": percent(&valid["wer"]), "test": percent(&report["wer"]) },
     }))
 }
 

@@ -14,5 +14,6 @@ mod reading;
 mod realtime;
 mod scheduling;
 mod stream;
+mod train;
 mod transcribe;
 mod vosk;

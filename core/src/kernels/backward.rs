@@ -21,8 +21,13 @@ pub fn gelu(tier: Tier, x: &[f32], g: &mut [f32]) -> Result<()> {
     if x.len() != g.len() {
         return Err(misfit(format!("gradient of {} elements for {}", g.len(), x.len())));
     }
-    g.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(g, x)| tier.run(Gelu { x, g }));
+    g.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(g, x)| gelu_part(tier, x, g, None));
     Ok(())
+}
+
+/// [`gelu`] of a part, on this thread; writes GELU itself to `y` if given.
+pub(super) fn gelu_part(tier: Tier, x: &[f32], g: &mut [f32], y: Option<&mut [f32]>) {
+    tier.run(Gelu { x, g, y });
 }
 
 /// LayerNorm's gradient, over `g`: with `x̂ = (x - mean) / σ` and `h = g · gamma`,
@@ -84,13 +89,14 @@ pub fn softmax_backward(tier: Tier, width: usize, p: &[f32], g: &mut [f32]) -> R
 struct Gelu<'a> {
     x: &'a [f32],
     g: &'a mut [f32],
+    y: Option<&'a mut [f32]>,
 }
 
 impl Kernel for Gelu<'_> {
     type Out = ();
 
     #[inline(always)]
-    fn run<V: Lanes>(self) {
+    fn run<V: Lanes>(mut self) {
         let (half, one) = (V::splat(0.5), V::splat(1.0));
         for i in (0..self.x.len()).step_by(V::N) {
             let x = part::<V>(self.x, i);
@@ -98,6 +104,9 @@ impl Kernel for Gelu<'_> {
             // 1 / √(2 π)
             let density = math::exp(x.mul(x).mul(V::splat(-0.5))).mul(V::splat(0.398_942_3));
             put(x.mul_add(density, below).mul(part(self.g, i)), self.g, i);
+            if let Some(y) = self.y.as_deref_mut() {
+                put(x.mul(below), y, i);
+            }
         }
     }
 }

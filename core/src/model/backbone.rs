@@ -398,6 +398,29 @@ impl Backbone {
         Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
+    /// Stages of [`encode`](Self::encode): the embedding, each layer, the final norm.
+    pub fn stages(&self) -> usize {
+        self.encoder.stages()
+    }
+
+    /// One stage of [`encode`](Self::encode) of one language's rows, from the output of the stage before (the
+    /// first: from the features): learning that keeps no activations runs a stage twice.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn stage(
+        &self,
+        stage: usize,
+        x: &Tensor,
+        lengths: &[usize],
+        segment: &Segment,
+        noise: &mut dyn Noise,
+    ) -> Result<Tensor> {
+        let segments = std::slice::from_ref(segment);
+        covers(segments, lengths.len())?;
+        self.encoder.stage(stage, x, &mut Pass { lengths, segments, noise })
+    }
+
     /// Weights that a mask may cover, with (out, in): the projection after the extractor, then each
     /// layer's attention and feed-forward linears.
     pub fn maskable(&self) -> Vec<(String, (usize, usize))> {

@@ -4,7 +4,7 @@ use super::{config::Config, noise::Noise, noise::Site, ops, schema::Weights};
 use crate::{
     Result,
     gate::{Gates, Segment},
-    kernels::{self, Layer},
+    kernels::{self, Layer, tensor},
     linear::{GatedLinear, Param},
 };
 use candle_core::{DType, Tensor};
@@ -24,6 +24,29 @@ impl Pass<'_> {
     pub(crate) fn gates(&self) -> &Gates {
         &self.segments[0].gates
     }
+
+    /// Whether half a layer may run as one operation (`kernels::blocks`): one language on the CPU, weights not
+    /// packed for serving, no dropout inside, norm and biases not learnt.
+    fn takes_halves<const N: usize>(
+        &self,
+        x: &Tensor,
+        linears: [&GatedLinear; N],
+        norm: Option<&Norm>,
+        sites: [Site; 2],
+    ) -> bool {
+        let gates = self.gates();
+        let learnt = |norm: &Norm| norm.weight.get(gates).track_op() || norm.bias.get(gates).track_op();
+        self.segments.len() == 1
+            && tensor::on_cpu(&[x])
+            && sites.into_iter().all(|site| self.noise.silent_at(site))
+            && !linears.iter().any(|l| l.is_packed() || l.dtype() != DType::F32 || l.bias(gates).track_op())
+            && !norm.is_some_and(learnt)
+    }
+}
+
+/// The input of a half.
+fn normed(x: &Tensor, norm: Option<&Norm>, pass: &Pass<'_>, to: DType) -> Result<Tensor> {
+    norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(x, pass.gates(), to))
 }
 
 /// LayerNorm whose scale and shift can be replaced.
@@ -46,6 +69,10 @@ impl Norm {
     /// `x` normalised, in type `to`: that of the products that read it, or f32 where it is added to.
     pub(crate) fn forward(&self, x: &Tensor, gates: &Gates, to: DType) -> Result<Tensor> {
         ops::layer_norm(x, self.weight.get(gates), self.bias.get(gates), self.eps, to)
+    }
+
+    fn tensors(&self, gates: &Gates) -> tensor::NormTensors {
+        (self.weight.get(gates).clone(), self.bias.get(gates).clone(), self.eps as f32)
     }
 
     /// Scale and shift as the kernels take them.
@@ -142,15 +169,40 @@ impl Block {
     /// (B, T, D) to (B, T, D), f32 at both ends: what is added to stays whole.
     pub(crate) fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         if self.pre_norm {
-            let half = self.up.dtype();
-            let x = (x + self.attend(&self.norm.forward(x, pass.gates(), half)?, pass)?)?;
-            let fed = self.feed(&self.final_norm.forward(&x, pass.gates(), half)?, pass)?;
-            Ok((x + fed)?)
+            let x = self.attended(x, Some(&self.norm), pass)?;
+            self.fed(&x, Some(&self.final_norm), pass)
         } else {
-            let x = self.norm.forward(&(x + self.attend(x, pass)?)?, pass.gates(), DType::F32)?;
-            let fed = self.feed(&x, pass)?;
-            self.final_norm.forward(&(x + fed)?, pass.gates(), DType::F32)
+            let x = self.norm.forward(&self.attended(x, None, pass)?, pass.gates(), DType::F32)?;
+            self.final_norm.forward(&self.fed(&x, None, pass)?, pass.gates(), DType::F32)
         }
+    }
+
+    /// `x + attention(norm(x))`.
+    fn attended(&self, x: &Tensor, norm: Option<&Norm>, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let [q, k, v] = &self.qkv;
+        let sites = [Site::AttentionProbs, Site::AttentionOut];
+        if !pass.takes_halves(x, [q, k, v, &self.out], norm, sites) {
+            return Ok((x + self.attend(&normed(x, norm, pass, q.dtype())?, pass)?)?);
+        }
+        let gates = pass.gates();
+        let [(q, q_bias), (k, k_bias), (v, v_bias)] = [q.seen(gates)?, k.seen(gates)?, v.seen(gates)?];
+        let (out, out_bias) = self.out.seen(gates)?;
+        let (qkv, bias) = (Tensor::cat(&[q, k, v], 0)?, Tensor::cat(&[q_bias, k_bias, v_bias], 0)?);
+        let norm = norm.map(|n| n.tensors(gates));
+        let heads = (self.heads, pass.lengths);
+        Ok(tensor::attend_half(x, norm, [&qkv, &bias], [&out, &out_bias], heads, gates.precision())?)
+    }
+
+    /// `x + feed(norm(x))`.
+    fn fed(&self, x: &Tensor, norm: Option<&Norm>, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let sites = [Site::Activation, Site::FeedForwardOut];
+        if !pass.takes_halves(x, [&self.up, &self.down], norm, sites) {
+            return Ok((x + self.feed(&normed(x, norm, pass, self.up.dtype())?, pass)?)?);
+        }
+        let gates = pass.gates();
+        let ((up, up_bias), (down, down_bias)) = (self.up.seen(gates)?, self.down.seen(gates)?);
+        let norm = norm.map(|n| n.tensors(gates));
+        Ok(tensor::feed(x, norm, [&up, &up_bias], [&down, &down_bias], gates.precision())?)
     }
 
     fn attend(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {

@@ -10,11 +10,14 @@ use super::{
 use crate::{
     Result,
     gate::Gates,
-    kernels::{Layout, PackedWeight, Stack, tensor},
+    kernels::{Layout, PackedWeight, Stack, Tier, tensor},
     linear::{GatedLinear, Param},
 };
 use candle_core::{DType, Tensor};
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 /// Who looks on while the layers run.
 pub(crate) enum Watch<'a> {
@@ -103,16 +106,26 @@ impl Encoder {
                 }
                 continue;
             }
-            if pass.noise.keep_layer(at) {
-                x = self.blocks[at].forward(&x, pass)?;
-            }
+            x = self.stage(at + 1, &x, pass)?;
             at += 1;
         }
         watch.look(&x)?;
-        if self.pre_norm {
-            x = self.norm.forward(&x, pass.gates(), DType::F32)?;
+        self.stage(layers + 1, &x, pass)
+    }
+
+    /// Stages of [`forward`](Self::forward): the embedding, each layer, the final norm.
+    pub(crate) fn stages(&self) -> usize {
+        self.blocks.len() + 2
+    }
+
+    /// One stage, from the output of the one before.
+    pub(crate) fn stage(&self, stage: usize, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        match stage.checked_sub(1).map(|layer| (layer, self.blocks.get(layer))) {
+            None => self.embed(x, pass),
+            Some((layer, Some(block))) if pass.noise.keep_layer(layer) => block.forward(x, pass),
+            Some((_, None)) if self.pre_norm => self.norm.forward(x, pass.gates(), DType::F32),
+            Some(_) => Ok(x.clone()),
         }
-        Ok(x)
     }
 
     /// Some layers in one call of the kernels, where they can, the norm behind the last of all included; the same
@@ -154,7 +167,7 @@ impl Encoder {
             }
         }
         for conv in &mut self.positional {
-            if let PositionalWeight::Tensor(param) = &mut conv.weight {
+            if let PositionalWeight::Tensor(param, _) = &mut conv.weight {
                 let weight = param.get(&Gates::default()).to_dtype(dtype)?;
                 *param = Param::new(param.name(), weight.clone());
                 all.push((param.name().to_owned(), weight));
@@ -203,13 +216,10 @@ struct Positional {
 /// The one resident copy of the weight, as in [`GatedLinear`].
 #[derive(Clone, Debug)]
 enum PositionalWeight {
-    Tensor(Param),
+    /// And, from its first pass without a gradient, the same packed: a hundredth of the model.
+    Tensor(Param, OnceLock<Arc<Vec<PackedWeight>>>),
     /// One weight per group.
-    Packed {
-        name: String,
-        groups: Arc<Vec<PackedWeight>>,
-        shape: [usize; 3],
-    },
+    Packed { name: String, groups: Arc<Vec<PackedWeight>>, shape: [usize; 3] },
 }
 
 impl Positional {
@@ -225,7 +235,7 @@ impl Positional {
             }
         };
         Ok(Self {
-            weight: PositionalWeight::Tensor(weights.param(&format!("{name}.weight"))?),
+            weight: PositionalWeight::Tensor(weights.param(&format!("{name}.weight"))?, OnceLock::new()),
             bias,
             groups: config.positional.groups,
             norm: (config.positional.layers > 1)
@@ -235,27 +245,35 @@ impl Positional {
     }
 
     fn pack(&mut self, layout: Layout) -> Result<String> {
-        let PositionalWeight::Tensor(param) = &self.weight else { return Ok(String::new()) };
-        let (name, weight) = (param.name().to_owned(), param.get(&Gates::default()).clone());
+        let PositionalWeight::Tensor(param, _) = &self.weight else { return Ok(String::new()) };
+        let open = Gates::default();
+        let (name, weight) = (param.name().to_owned(), param.get(&open));
         let (d, inner, kernel) = weight.dims3()?;
         let shape = [d / self.groups, inner, kernel];
-        let values = weight.flatten_all()?.to_vec1::<f32>()?;
-        let pack = |part: &[f32]| PackedWeight::from_conv(layout, shape, part);
-        let groups = values.chunks_exact(shape.iter().product()).map(pack).collect::<Result<_>>()?;
-        self.weight = PositionalWeight::Packed { name: name.clone(), groups: Arc::new(groups), shape };
+        let groups = Arc::new(pack_groups(layout, weight, self.groups)?);
+        self.weight = PositionalWeight::Packed { name: name.clone(), groups, shape };
         Ok(name)
     }
 
     fn forward(&self, x: &Tensor, gates: &Gates) -> Result<Tensor> {
         let bias = self.bias.get(gates);
         let weight = match &self.weight {
-            PositionalWeight::Tensor(param) => param.get(gates).clone(),
+            PositionalWeight::Tensor(param, packed) => {
+                let weight = param.get(gates);
+                if gates.replaced(param.name()).is_none() && tensor::serves(&[x, bias, weight]) {
+                    if packed.get().is_none() {
+                        let _ = packed.set(Arc::new(pack_groups(Tier::best().into(), weight, self.groups)?));
+                    }
+                    if let Some(groups) = packed.get() {
+                        return self.fast(x, groups, bias, weight.dim(2)?);
+                    }
+                }
+                weight.clone()
+            }
             PositionalWeight::Packed { name, groups, shape: [out, inner, kernel] } => {
                 let replaced = gates.replaced(name);
                 if replaced.is_none() && tensor::serves(&[x, bias]) {
-                    let gelu = self.norm.is_none();
-                    let x = tensor::positional(x, groups, bias, *kernel, gelu)?;
-                    return self.finish(x, gelu);
+                    return self.fast(x, groups, bias, *kernel);
                 }
                 match replaced {
                     Some(weight) => weight.clone(),
@@ -269,6 +287,11 @@ impl Positional {
         self.finish(ops::positional_conv(x, &weight, bias, self.groups)?, false)
     }
 
+    fn fast(&self, x: &Tensor, groups: &[PackedWeight], bias: &Tensor, kernel: usize) -> Result<Tensor> {
+        let gelu = self.norm.is_none();
+        self.finish(tensor::positional(x, groups, bias, kernel, gelu)?, gelu)
+    }
+
     /// The norm, if any, and GELU, unless done.
     fn finish(&self, x: Tensor, gelu: bool) -> Result<Tensor> {
         if gelu {
@@ -279,4 +302,13 @@ impl Positional {
             None => x,
         })
     }
+}
+
+/// A positional weight (D, D / groups, kernel) as one packed weight per group.
+fn pack_groups(layout: Layout, weight: &Tensor, groups: usize) -> Result<Vec<PackedWeight>> {
+    let (d, inner, kernel) = weight.dims3()?;
+    let shape = [d / groups, inner, kernel];
+    let values = weight.flatten_all()?.to_vec1::<f32>()?;
+    let pack = |part: &[f32]| PackedWeight::from_conv(layout, shape, part);
+    values.chunks_exact(shape.iter().product()).map(pack).collect()
 }

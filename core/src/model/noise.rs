@@ -28,6 +28,10 @@ pub trait Noise {
     fn dropout(&mut self, x: Tensor, site: Site) -> Result<Tensor>;
     /// Whether layer `layer` runs in this step (layerdrop).
     fn keep_layer(&mut self, layer: usize) -> bool;
+    /// Whether dropout at `site` leaves everything as it is.
+    fn silent_at(&self, _site: Site) -> bool {
+        self.silent()
+    }
     /// Whether every call leaves everything as it is, so that steps may be fused.
     fn silent(&self) -> bool {
         false

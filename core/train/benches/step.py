@@ -1,14 +1,17 @@
 """The update of `step.rs` in plain PyTorch and transformers, for comparison.
 
-    python step.py [demo|xlsr LAYERS] [--bf16] [--threads 2]
+    python step.py [demo|xlsr LAYERS] [--bf16] [--steps 10] [--threads 2] [--beside BENCH --rounds 3]
 
 Random weights of the demo's (or XLS-R 300M's) shape, cached extractor output in, feed-forward masks by top-k of
 |score| with a straight-through gradient, CTC, Adam. For speed set MALLOC_MMAP_THRESHOLD_=17179869184 and
-MALLOC_TRIM_THRESHOLD_=17179869184, or page faults slow it down.
+MALLOC_TRIM_THRESHOLD_=17179869184, or page faults slow it down. With --beside, the built bench (target/release/deps/step-...)
+runs with the same arguments before each round, so that both are measured in one go, in turn, and the best of each counts.
 """
 
 import argparse
 import contextlib
+import os
+import subprocess
 import time
 
 import torch
@@ -20,10 +23,13 @@ parser = argparse.ArgumentParser()
 parser.add_argument("shape", nargs="*", default=["demo"])
 parser.add_argument("--bf16", action="store_true")
 parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--steps", type=int, default=10)
+parser.add_argument("--beside", help="the bench of step.rs, built")
+parser.add_argument("--rounds", type=int, default=1)
 a = parser.parse_args()
 torch.set_num_threads(a.threads)
 torch.manual_seed(1)
-B, T, LABELS, V, STEPS = 12, 200, 60, 40, 10
+B, T, LABELS, V = 12, 200, 60, 40
 none = dict(
     hidden_dropout=0.0, activation_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, final_dropout=0.0,
     layerdrop=0.0, apply_spec_augment=False, feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True,
@@ -87,10 +93,27 @@ def update():
     optimizer.step()
 
 
-for _ in range(2):
-    update()
-start = time.time()
-for _ in range(STEPS):
-    update()
-each = (time.time() - start) / STEPS
-print(f"{each:.3f} s per update of {B * T * 0.02:.0f} s: {B * T * 0.02 / each:.1f} audio seconds per second")
+def ours():
+    """Audio seconds per second of step.rs."""
+    flags = [*a.shape, "--steps", str(a.steps)] + ["--bf16"] * a.bf16
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    done = subprocess.run([a.beside, *flags], check=True, capture_output=True, text=True, env=environment)
+    return float(done.stdout.split(": ")[-1].split()[0])
+
+
+def theirs():
+    update(), update()
+    start = time.time()
+    for _ in range(a.steps):
+        update()
+    return B * T * 0.02 * a.steps / (time.time() - start)
+
+
+dtype = "bf16 autocast" if a.bf16 else "f32"
+best = [0.0, 0.0]
+for _ in range(a.rounds):
+    figures = [ours() if a.beside else 0.0, theirs()]
+    best = [max(pair) for pair in zip(best, figures)]
+    print(f"{' '.join(a.shape)} {dtype}: step.rs {figures[0]:.1f}, PyTorch {figures[1]:.1f} audio seconds per second", flush=True)
+if a.beside:
+    print(f"best: step.rs {best[0]:.1f}, PyTorch {best[1]:.1f}: {best[0] / best[1]:.2f} times")

@@ -1,11 +1,12 @@
 //! Audio seconds learnt from per second, one update after another on the same batch.
 //!
-//! `cargo bench -p s3router-train --bench step -- [demo|xlsr LAYERS]`; `step.py` beside it is the same step in
-//! PyTorch: same shapes, batch, dtype and threads.
+//! `cargo bench -p s3router-train --bench step -- [demo|xlsr LAYERS] [--bf16] [--checkpoint] [--steps N]`; `step.py`
+//! beside it is the same step in PyTorch: same shapes, batch, dtype and threads. It can run both in turn.
 
 use candle_core::{Device, Tensor};
 use rand::Rng;
 use s3router_core::{
+    Precision,
     learn::seeds::stream,
     model::{Backbone, Config, Features, Source},
 };
@@ -17,16 +18,21 @@ use s3router_train::{
 };
 use std::{io::Write, time::Instant};
 
+/// As the program has it.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const UTTERANCES: usize = 12;
 const FRAMES: usize = 200;
 const LABELS: usize = 60;
 const SYMBOLS: usize = 40;
-const STEPS: usize = 10;
 
 fn main() -> anyhow::Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let words: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let flag = |name: &str| words.iter().position(|w| w == name);
+    let steps = flag("--steps").map_or(Ok(10), |at| words[at + 1].parse())?;
     let backbone = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["xlsr", layers] => {
+        ["xlsr", layers, ..] => {
             let config = Config { layers: layers.parse()?, ..Config::xlsr_300m() };
             Backbone::random(config, 1, &Device::Cpu)?
         }
@@ -41,7 +47,12 @@ fn main() -> anyhow::Result<()> {
     let labels = (0..UTTERANCES).map(|_| row()).collect();
     let batch = Batch { features: Features { tensor, lengths: vec![FRAMES; UTTERANCES] }, labels };
 
-    let config = TrainConfig::default();
+    let checkpoint_activations = flag("--checkpoint").is_some();
+    let mut config = TrainConfig { checkpoint_activations, ..TrainConfig::default() };
+    if flag("--bf16").is_some() {
+        config.precision = Precision::Bf16;
+        config.check()?;
+    }
     let vocab: Vec<String> = (0..SYMBOLS).map(|i| i.to_string()).collect();
     let learner = Learner::new(&config, &backbone, &vocab, None)?;
     let mut adam = learner.optimizer(&config);
@@ -52,10 +63,10 @@ fn main() -> anyhow::Result<()> {
     update(0)?;
     update(1)?;
     let clock = Instant::now();
-    for at in 0..STEPS {
+    for at in 0..steps {
         update(at + 2)?;
     }
-    let each = clock.elapsed().as_secs_f64() / STEPS as f64;
+    let each = clock.elapsed().as_secs_f64() / steps as f64;
     let seconds = UTTERANCES as f64 * FRAMES as f64 * 0.02;
     writeln!(
         std::io::stdout(),

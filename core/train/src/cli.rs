@@ -4,6 +4,7 @@ use crate::config::{Method, TrainConfig};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use s3router_core::{
+    Precision,
     learn::scores::{Covers, Density},
     model::Source,
 };
@@ -77,6 +78,12 @@ pub struct RunArgs {
     /// Weights with a mask: ffn, attention and projection, joined by +.
     #[arg(long)]
     pub covers: Option<String>,
+    /// Rounding of the factors of a step's matrix products; `auto` is bf16 where there is AMX, several times faster.
+    #[arg(long, value_name = "auto|f32|bf16")]
+    pub precision: Option<Precision>,
+    /// Computes activations twice rather than keep them: for long audio and large backbones.
+    #[arg(long)]
+    pub checkpoint_activations: bool,
     /// Equal seeds give equal runs.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -177,9 +184,12 @@ impl RunArgs {
         if let Some(covers) = &self.covers {
             config.mask.covers = Covers::try_from(covers.clone())?;
         }
+        config.precision = self.precision.unwrap_or(config.precision);
+        config.checkpoint_activations |= self.checkpoint_activations;
         config.seed = self.seed.unwrap_or(config.seed);
         config.updates.count = self.updates.unwrap_or(config.updates.count);
         config.updates.max_minutes = self.max_minutes.or(config.updates.max_minutes);
+        config.resolve();
         config.check()?;
         Ok(config)
     }

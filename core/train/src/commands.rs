@@ -119,18 +119,22 @@ fn describe(r: &Report) -> String {
             percent(rate.interval[1])
         )
     };
-    format!(
-        "CER {}\nWER {}\nwords: {} inserted, {} deleted, {} substituted of {}\n{} utterances, {:.2} h, {} left out",
-        interval(&r.characters),
-        interval(&r.words),
-        r.insertions,
-        r.deletions,
-        r.substitutions,
-        r.words.edits.reference,
-        r.utterances,
-        r.hours,
-        r.skipped
-    )
+    let edits = |e: &s3router_core::learn::metrics::Edits| {
+        let [i, d, s] = [e.insertions, e.deletions, e.substitutions];
+        format!("{i} inserted, {d} deleted, {s} substituted of {}", e.reference)
+    };
+    // Phones stand between spaces as words do: there the two rates are one.
+    let rates = match r.symbols {
+        "phones" => format!("PER {}\nphones: {}", interval(&r.characters), edits(&r.characters.edits)),
+        symbols => format!(
+            "CER {}\nWER {}\n{symbols}: {}\nwords: {}",
+            interval(&r.characters),
+            interval(&r.words),
+            edits(&r.characters.edits),
+            edits(&r.words.edits)
+        ),
+    };
+    format!("{rates}\n{} utterances, {:.2} h, {} left out", r.utterances, r.hours, r.skipped)
 }
 
 fn export(args: &ExportArgs) -> Result<()> {

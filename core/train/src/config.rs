@@ -1,7 +1,11 @@
 //! Everything a run depends on, in one value: preset, then TOML file, then flags. Saved with every checkpoint.
 
 use anyhow::{Context, Result, bail, ensure};
-use s3router_core::learn::{schedule::TriStage, scores::MaskConfig, spec_augment::SpecAugment, vocab::Unit};
+use s3router_core::{
+    Precision,
+    kernels::product,
+    learn::{schedule::TriStage, scores::MaskConfig, spec_augment::SpecAugment, vocab::Unit},
+};
 use std::path::Path;
 
 /// What is learnt; all but the first are the controls that a claim about masks needs.
@@ -42,6 +46,10 @@ pub struct TrainConfig {
     pub method: Method,
     /// Equal seeds, data and settings give equal runs.
     pub seed: u64,
+    /// What a step's matrix products round their factors to; `bf16` is several times faster where there is AMX.
+    pub precision: Precision,
+    /// Keeps the input of each layer only and computes the rest again going back: longer, in far less memory.
+    pub checkpoint_activations: bool,
     /// Scores and masks.
     pub mask: MaskConfig,
     /// Trained beside the scores.
@@ -166,6 +174,8 @@ impl Default for TrainConfig {
         Self {
             method: Method::Mask,
             seed: 1,
+            precision: Precision::F32,
+            checkpoint_activations: false,
             mask: MaskConfig::default(),
             also: Also::default(),
             updates: Updates::default(),
@@ -240,6 +250,14 @@ impl TrainConfig {
         table.try_into().with_context(|| format!("{from} has a setting that does not exist or does not fit"))
     }
 
+    /// Makes `auto` what this machine computes fastest, so that a checkpoint says what a run was made with.
+    pub fn resolve(&mut self) {
+        if self.precision == Precision::Auto {
+            let bf16 = product::check(Precision::Bf16).is_ok();
+            self.precision = if bf16 { Precision::Bf16 } else { Precision::F32 };
+        }
+    }
+
     /// Checks what types cannot.
     ///
     /// # Errors
@@ -248,6 +266,7 @@ impl TrainConfig {
         let u = &self.updates;
         ensure!(u.count > 0 && u.accumulate > 0, "updates.count and updates.accumulate must be at least 1");
         ensure!(u.batch_seconds > 0.0, "updates.batch_seconds is {}, it must be above 0", u.batch_seconds);
+        product::check(self.precision)?;
         ensure!(self.select.every > 0, "select.every must be at least 1");
         let d = &self.dropout;
         for share in [d.hidden, d.attention, d.activation, d.input, d.last, d.layer] {

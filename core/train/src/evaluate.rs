@@ -7,7 +7,7 @@ use crate::{
 use anyhow::Result;
 use candle_core::Tensor;
 use s3router_core::{
-    decode,
+    Precision, decode,
     gate::{Gates, Segment},
     learn::{
         metrics::{Edits, Rate, char_edits, word_edits},
@@ -29,6 +29,8 @@ pub struct Report {
     pub wer: f64,
     /// Character error rate; phone error rate when labels are phones.
     pub cer: f64,
+    /// What `cer` counts: `characters` or `phones`.
+    pub symbols: &'static str,
     /// Words too many.
     pub insertions: usize,
     /// Words missing.
@@ -70,7 +72,7 @@ impl Reader<'_> {
         let features = collate(batch.iter().copied())?;
         let segments = [Segment { rows: 0..batch.len(), gates: self.gates.clone() }];
         let hidden = self.backbone.encode(&features, &segments, None)?;
-        let logits = ops::linear(&hidden, &self.head.0.detach(), &self.head.1.detach())?;
+        let logits = ops::linear(&hidden, &self.head.0.detach(), &self.head.1.detach(), Precision::F32)?;
         let row = |(i, &frames): (usize, &usize)| {
             Ok(logits.get(i)?.narrow(0, 0, frames)?.flatten_all()?.to_vec1()?)
         };
@@ -126,6 +128,7 @@ impl Reader<'_> {
         Ok(Report {
             wer: words.rate,
             cer: characters.rate,
+            symbols: if self.unit == Unit::Tokens { "phones" } else { "characters" },
             insertions: words.edits.insertions,
             deletions: words.edits.deletions,
             substitutions: words.edits.substitutions,

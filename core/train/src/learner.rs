@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor, Var};
 use rand::Rng;
 use s3router_core::{
+    Precision,
     gate::{Gate, Gates},
     learn::{
         adam::Adam,
@@ -36,6 +37,10 @@ pub struct Learner {
     head_weight: Var,
     /// `(V,)`.
     head_bias: Var,
+    /// Of a step's matrix products.
+    precision: Precision,
+    /// Whether a step keeps the inputs of layers only.
+    pub(crate) checkpoints: bool,
 }
 
 impl Learner {
@@ -97,7 +102,16 @@ impl Learner {
         );
         let (head_weight, head_bias) =
             (Var::from_tensor(&head_weight.copy()?)?, Var::from_tensor(&head_bias.copy()?)?);
-        Ok(Self { scores, fixed, weights, frozen, head_weight, head_bias })
+        Ok(Self {
+            scores,
+            fixed,
+            weights,
+            frozen,
+            head_weight,
+            head_bias,
+            precision: config.precision,
+            checkpoints: config.checkpoint_activations,
+        })
     }
 
     /// What the backbone sees of this language at this moment.
@@ -111,7 +125,7 @@ impl Learner {
         };
         let mut overrides = self.frozen.clone();
         overrides.extend(self.weights.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())));
-        Ok(gates.with_overrides(overrides))
+        Ok(gates.with_overrides(overrides).with_precision(self.precision))
     }
 
     /// The same with masks as bits and without gradients: what serving will see.
@@ -128,7 +142,7 @@ impl Learner {
     /// # Errors
     /// None unless the tensor library fails.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(ops::linear(hidden, self.head_weight.as_tensor(), self.head_bias.as_tensor())?)
+        Ok(ops::linear(hidden, self.head_weight.as_tensor(), self.head_bias.as_tensor(), self.precision)?)
     }
 
     /// The optimizer over everything trainable, each group at its own peak rate.

@@ -10,6 +10,7 @@ use s3router_core::{
 };
 
 /// The noise of one backward pass; equal `(seed, pass)` give equal noise.
+#[derive(Clone)]
 pub struct StepNoise<'a> {
     augment: &'a SpecAugment,
     dropout: &'a Dropout,
@@ -31,6 +32,15 @@ impl<'a> StepNoise<'a> {
     /// None unless the tensor library fails.
     pub fn before_head(&mut self, x: Tensor) -> Result<Tensor> {
         self.drop(x, self.dropout.last)
+    }
+
+    fn probability(&self, site: Site) -> f64 {
+        match site {
+            Site::Input => self.dropout.input,
+            Site::Embedding | Site::AttentionOut | Site::FeedForwardOut => self.dropout.hidden,
+            Site::AttentionProbs => self.dropout.attention,
+            Site::Activation => self.dropout.activation,
+        }
     }
 
     /// Inverted dropout: zero with probability `p`, else scaled by 1 / (1 − p).
@@ -76,13 +86,11 @@ impl Noise for StepNoise<'_> {
     }
 
     fn dropout(&mut self, x: Tensor, site: Site) -> Result<Tensor> {
-        let p = match site {
-            Site::Input => self.dropout.input,
-            Site::Embedding | Site::AttentionOut | Site::FeedForwardOut => self.dropout.hidden,
-            Site::AttentionProbs => self.dropout.attention,
-            Site::Activation => self.dropout.activation,
-        };
-        self.drop(x, p)
+        self.drop(x, self.probability(site))
+    }
+
+    fn silent_at(&self, site: Site) -> bool {
+        self.probability(site) <= 0.0
     }
 
     fn keep_layer(&mut self, _layer: usize) -> bool {

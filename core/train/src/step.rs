@@ -2,7 +2,7 @@
 
 use crate::{learner::Learner, noise::StepNoise};
 use anyhow::Result;
-use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var, backprop::GradStore};
 use s3router_core::{
     gate::Segment,
     learn::{
@@ -42,12 +42,59 @@ pub fn gradients(
     noise: &mut StepNoise,
 ) -> Result<(f64, GradStore)> {
     let gates = Arc::new(learner.gates()?);
-    let segments = [Segment { rows: 0..batch.labels.len(), gates }];
-    let hidden = backbone.encode(&batch.features, &segments, Some(noise))?;
-    let logits = learner.logits(&noise.before_head(hidden)?)?;
+    let segment = Segment { rows: 0..batch.labels.len(), gates };
+    if learner.checkpoints {
+        return checkpointed(backbone, learner, batch, &segment, noise);
+    }
+    let hidden = backbone.encode(&batch.features, &[segment], Some(noise))?;
+    backward(&hidden, learner, batch, noise)
+}
+
+/// From the final hidden state (B, T, D) on: loss and gradients.
+fn backward(
+    hidden: &Tensor,
+    learner: &Learner,
+    batch: &Batch,
+    noise: &mut StepNoise,
+) -> Result<(f64, GradStore)> {
+    let logits = learner.logits(&noise.before_head(hidden.clone())?)?;
     let targets = Targets { labels: batch.labels.clone(), frames: batch.features.lengths.clone() };
     let loss = ctc::loss(&logits, targets, true)?.sum_all()?;
     Ok((f64::from(loss.to_scalar::<f32>()?), loss.backward()?))
+}
+
+/// The same in the memory of one layer: forward, only each stage's input (and the state of the noise before it)
+/// is kept; backward, stage after stage runs again and passes its gradient on.
+fn checkpointed(
+    backbone: &Backbone,
+    learner: &Learner,
+    batch: &Batch,
+    segment: &Segment,
+    noise: &mut StepNoise,
+) -> Result<(f64, GradStore)> {
+    let lengths = &batch.features.lengths;
+    let (mut x, mut before) = (batch.features.tensor.clone(), Vec::with_capacity(backbone.stages()));
+    for stage in 0..backbone.stages() {
+        before.push((x.clone(), noise.clone()));
+        x = backbone.stage(stage, &x, lengths, segment, noise)?.detach();
+    }
+    let hidden = Var::from_tensor(&x)?;
+    let (nats, mut grads) = backward(hidden.as_tensor(), learner, batch, noise)?;
+    let mut g = grads.remove(hidden.as_tensor());
+    for (stage, (input, mut noise)) in before.into_iter().enumerate().rev() {
+        let Some(upstream) = g.take() else { break };
+        // The features are no one's gradient; what follows them is.
+        let input_var = if stage > 0 { Some(Var::from_tensor(&input)?) } else { None };
+        let x = input_var.as_ref().map_or(&input, |var| var.as_tensor());
+        let y = backbone.stage(stage, x, lengths, segment, &mut noise)?;
+        if !y.track_op() {
+            break;
+        }
+        let mut more = (y * upstream)?.sum_all()?.backward()?;
+        g = input_var.and_then(|var| more.remove(var.as_tensor()));
+        grads.extend(more)?;
+    }
+    Ok((nats, grads))
 }
 
 /// One update over the batches of an accumulation, each with its own noise: the mean loss of an

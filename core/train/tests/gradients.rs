@@ -5,14 +5,17 @@
 
 use candle_core::{DType, Device, Tensor};
 use s3router_core::{
+    Precision,
+    kernels::product,
     learn::{
         scores::{Covers, Density, Structure},
+        spec_augment::Spans,
         topk::Estimator,
     },
     model::{Backbone, Config},
 };
 use s3router_train::{
-    config::TrainConfig,
+    config::{Method, TrainConfig},
     learner::Learner,
     noise::StepNoise,
     step::{Batch, gradients, step},
@@ -132,6 +135,67 @@ fn norms_and_biases_beside_the_scores() {
 #[test]
 fn weights_under_their_masks() {
     check("weights", "score", |c| c.also.weights = true);
+}
+
+#[test]
+fn activations_computed_twice_change_nothing() {
+    let f = fixture();
+    let vocab: Vec<String> = (0..SYMBOLS).map(|i| i.to_string()).collect();
+    let of = |checkpoint: bool, method: Method| {
+        let mut config = TrainConfig { method, checkpoint_activations: checkpoint, ..TrainConfig::default() };
+        config.dropout.hidden = 0.1;
+        config.dropout.layer = 0.2;
+        config.augment.time = Spans { prob: 0.3, length: 4, at_least: 1, require_same: false };
+        config.mask.covers = covers("ffn+attention+projection");
+        config.also.norms = true;
+        let learner = Learner::new(&config, &f.backbone, &vocab, None).expect("a learner");
+        let mut noise = StepNoise::new(&config, None, 3);
+        let (loss, grads) = gradients(&f.backbone, &learner, &f.batch, &mut noise).expect("a step");
+        let values = learner.state().into_iter().map(|(name, var)| {
+            let g =
+                grads.get(&var).map(|g| g.flatten_all().and_then(|g| g.to_vec1::<f32>()).expect("values"));
+            (name, g)
+        });
+        (loss, values.collect::<Vec<_>>())
+    };
+    for method in [Method::Mask, Method::Finetune, Method::Bitfit] {
+        let (kept, twice) = (of(false, method), of(true, method));
+        assert!(kept.1.iter().filter(|(_, g)| g.is_some()).count() > 8);
+        assert_eq!(kept, twice, "{method:?}");
+    }
+}
+
+/// On AMX the factors are rounded to bf16: every gradient still points where the exact one does.
+#[test]
+fn bf16_gradients_agree_with_f32() {
+    if product::check(Precision::Bf16).is_err() {
+        return;
+    }
+    let f = fixture();
+    let vocab: Vec<String> = (0..SYMBOLS).map(|i| i.to_string()).collect();
+    let of = |precision: Precision| {
+        let mut config = TrainConfig { precision, ..TrainConfig::default() };
+        config.mask.covers = covers("ffn+attention");
+        let learner = Learner::new(&config, &f.backbone, &vocab, None).expect("a learner");
+        let (loss, grads) = gradients(&f.backbone, &learner, &f.batch, &mut StepNoise::new(&config, None, 0))
+            .expect("a step");
+        let gradient = |var: &candle_core::Var| {
+            let g = grads.get(var).expect("a gradient").flatten_all().and_then(|g| g.to_vec1::<f32>());
+            g.expect("values")
+        };
+        (loss, learner.state().iter().map(|(n, v)| (n.clone(), gradient(v))).collect::<Vec<_>>())
+    };
+    let ((exact, f32s), (rounded, bf16s)) = (of(Precision::F32), of(Precision::Bf16));
+    assert!((exact / rounded - 1.0).abs() < 0.01, "loss {exact} and {rounded}");
+    for ((name, a), (_, b)) in f32s.iter().zip(&bf16s) {
+        let dot =
+            |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+        let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+        let length = (dot(b, b) / dot(a, a)).sqrt();
+        // The gradient of a key's weights is small beside its factors' and so the least exact.
+        assert!(cosine > 0.99 && (length - 1.0).abs() < 0.05, "{name}: cosine {cosine}, length {length}");
+        assert!(a != b || name.starts_with("head"), "{name}: bf16 changed nothing");
+    }
 }
 
 #[test]

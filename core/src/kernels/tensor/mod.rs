@@ -1,13 +1,15 @@
 //! The kernels on candle tensors: f32, on the CPU. [`serves`] says whether those without a gradient may stand in;
 //! `model::ops` asks, and falls back to candle's own operations.
 
+mod halves;
 mod rows;
 
 use super::{
     Activation, Attention, Conv, Norm, PackedWeight, PanelMask, Positional, Segment, Stack, Tier, attention,
-    conv, linear, linear::Linear, norm,
+    conv, linear::Linear, norm,
 };
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+pub use halves::{NormTensors, attend_half, feed, gated, linear};
 use rows::{Gelu, LayerNorm, Softmax};
 use std::ops::Range;
 
@@ -141,7 +143,7 @@ impl CustomOp2 for LinearOp<'_> {
         let bias = Some(slice(b, bl)?);
         let layer = Linear { weight: self.weight, bias, activation: self.activation, add: false };
         let x = slice(x, xl)?;
-        filled((batch, times, self.weight.outputs()), |y| linear(&layer, x, &segments, y))
+        filled((batch, times, self.weight.outputs()), |y| super::linear(&layer, x, &segments, y))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Every tier this machine has, against the scalar specification.
 
+mod halves;
 mod layers;
 mod products;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

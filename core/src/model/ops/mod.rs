@@ -16,19 +16,33 @@ pub use unfold::unfold;
 use super::noise::{Noise, Site};
 #[cfg(feature = "cuda")]
 use crate::kernels::{Activation, cuda};
-use crate::{Result, kernels::tensor};
+use crate::{Precision, Result, kernels::tensor};
 use candle_core::{D, Tensor};
 
 /// `x` (B, T, in) times `weight` (out, in) transposed, plus `bias` (out,): (B, T, out).
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, precision: Precision) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if cuda::serves(&[x, weight, bias]) {
         return Ok(cuda::linear(x, weight, bias, Activation::None, &[(0..x.dim(0)?, None)])?);
     }
+    if tensor::on_cpu(&[x, weight, bias]) {
+        return Ok(tensor::linear(x, weight, bias, precision)?);
+    }
     Ok(product(x, weight)?.broadcast_add(bias)?)
+}
+
+/// `weight ⊙ mask`, both (out, in).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn gated(weight: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    if tensor::on_cpu(&[weight, mask]) {
+        return Ok(tensor::gated(weight, mask)?);
+    }
+    Ok((weight * mask)?)
 }
 
 /// Exact GELU, `x Φ(x)` by erf; not the tanh approximation.
@@ -56,7 +70,7 @@ pub fn conv(
 ) -> Result<Tensor> {
     let x = unfold(x, kernel, stride)?;
     match bias {
-        Some(bias) => linear(&x, weight, bias),
+        Some(bias) => linear(&x, weight, bias, Precision::F32),
         None => product(&x, weight),
     }
 }

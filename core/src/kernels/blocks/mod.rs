@@ -1,0 +1,124 @@
+//! The two halves of a transformer layer with their gradients, for learning: `x + attention(norm(x))` in
+//! [`Attend`], `x + feed-forward(norm(x))` in [`Feed`].
+//!
+//! Spelled out in tensor operations each half is a dozen passes over memory and as many gradients filled with
+//! zeros first; here it is its matrix products ([`super::product`]) and one pass between each two. What
+//! the backward pass needs and cannot cheaply compute again is kept ([`attend::Kept`], [`feed::Kept`]).
+
+pub mod attend;
+pub mod feed;
+mod heads;
+
+pub use attend::Attend;
+pub use feed::Feed;
+
+use super::{
+    Norm, Tier, norm,
+    product::{Matrix, Start, product},
+};
+use crate::{Precision, Result};
+use rayon::prelude::*;
+
+/// Elements that one thread takes at a time.
+const CHUNK: usize = 16_384;
+
+/// A frozen or gated linear: weight `(out, in)`, bias `(out,)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a> {
+    /// Row-major.
+    pub weight: &'a [f32],
+    /// One per output.
+    pub bias: &'a [f32],
+}
+
+impl<'a> Linear<'a> {
+    fn outputs(&self) -> usize {
+        self.bias.len()
+    }
+
+    fn inputs(&self) -> usize {
+        self.weight.len() / self.bias.len().max(1)
+    }
+
+    /// W `(out, in)` as a matrix.
+    fn matrix(&self) -> Matrix<'a> {
+        Matrix::new(self.weight, self.outputs(), self.inputs())
+    }
+
+    /// `x Wᵀ + b`.
+    fn forward(&self, precision: Precision, x: &[f32]) -> Result<Vec<f32>> {
+        let rows = x.len() / self.inputs().max(1);
+        let mut y = vec![0f32; rows * self.outputs()];
+        product(
+            precision,
+            Matrix::new(x, rows, self.inputs()),
+            self.matrix().t(),
+            &mut y,
+            Start::Row(self.bias),
+        )?;
+        Ok(y)
+    }
+
+    /// `start + x Wᵀ + b`, over `start`.
+    fn forward_onto(&self, precision: Precision, x: &[f32], start: &[f32]) -> Result<Vec<f32>> {
+        let (n, rows) = (self.outputs(), x.len() / self.inputs().max(1));
+        let mut y = vec![0f32; start.len()];
+        y.par_chunks_mut(n * 16).zip(start.par_chunks(n * 16)).for_each(|(y, x)| {
+            for (y, x) in y.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
+                y.iter_mut().zip(x).zip(self.bias).for_each(|((y, x), b)| *y = x + b);
+            }
+        });
+        product(precision, Matrix::new(x, rows, self.inputs()), self.matrix().t(), &mut y, Start::Sum)?;
+        Ok(y)
+    }
+
+    /// `∂/∂x = g W`.
+    fn input_gradient(&self, precision: Precision, g: &[f32]) -> Result<Vec<f32>> {
+        let rows = g.len() / self.outputs().max(1);
+        let mut dx = vec![0f32; rows * self.inputs()];
+        product(precision, Matrix::new(g, rows, self.outputs()), self.matrix(), &mut dx, Start::Zero)?;
+        Ok(dx)
+    }
+
+    /// `∂/∂W = gᵀ x`.
+    fn weight_gradient(&self, precision: Precision, g: &[f32], x: &[f32]) -> Result<Vec<f32>> {
+        let rows = g.len() / self.outputs().max(1);
+        let mut dw = vec![0f32; self.weight.len()];
+        let (g, x) = (Matrix::new(g, rows, self.outputs()), Matrix::new(x, rows, self.inputs()));
+        product(precision, g.t(), x, &mut dw, Start::Zero)?;
+        Ok(dw)
+    }
+}
+
+/// What both halves begin with: the norm of a pre-norm layer, or nothing.
+fn normed(tier: Tier, with: Option<&Norm<'_>>, x: &[f32]) -> Result<Vec<f32>> {
+    let mut y = copied(x);
+    if let Some(with) = with {
+        norm::layer_norm(tier, with, false, &mut y)?;
+    }
+    Ok(y)
+}
+
+/// The gradient of `x + f(norm(x))` from that of the sum, `g`, and that of f's input, over the latter.
+fn residual(
+    tier: Tier,
+    with: Option<&Norm<'_>>,
+    x: &[f32],
+    g: &[f32],
+    mut inner: Vec<f32>,
+) -> Result<Vec<f32>> {
+    if let Some(with) = with {
+        super::backward::layer_norm(tier, with, x, &mut inner, false)?;
+    }
+    inner.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).for_each(|(inner, g)| {
+        inner.iter_mut().zip(g).for_each(|(inner, g)| *inner += g);
+    });
+    Ok(inner)
+}
+
+/// A copy made by all threads.
+fn copied(x: &[f32]) -> Vec<f32> {
+    let mut y = vec![0f32; x.len()];
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| y.copy_from_slice(x));
+    y
+}
