@@ -10,7 +10,6 @@
 #![allow(unsafe_code)]
 
 use super::{
-    super::amx,
     Matrix, Start,
     pack::{self, DEEP, Tile, WIDE},
 };
@@ -22,11 +21,6 @@ const SIDE: usize = 2 * WIDE;
 
 /// Tiles of A that one thread keeps at hand: 1 MB.
 const HALF_L2: usize = 1024;
-
-/// Whether the machine has AMX and the vector instructions that fill its tiles.
-pub(super) fn available() -> bool {
-    amx::available() && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16")
-}
 
 thread_local!(static SPACE: RefCell<(Vec<Tile>, Vec<Tile>)> = const { RefCell::new((Vec::new(), Vec::new())) });
 
@@ -46,7 +40,7 @@ pub(super) fn parallel(a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], start: Start
     SPACE.set((left, Vec::new()));
     let packed = at_least(&mut right, n.div_ceil(SIDE) * panel);
     packed.par_chunks_mut(panel).enumerate().with_min_len(4).for_each(|(i, to)| {
-        // SAFETY: `available` was asked.
+        // SAFETY: `amx::available` was asked.
         unsafe { pack::right(b, i * SIDE, to) };
     });
     let packed = &*packed;
@@ -71,7 +65,7 @@ pub(super) fn parallel(a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], start: Start
 pub(super) unsafe fn alone(a: Matrix<'_>, b: Matrix<'_>, c: *mut f32, stride: usize, start: Start<'_>) {
     let (mut left, mut right) = SPACE.take();
     let packed = at_least(&mut right, b.cols.div_ceil(SIDE) * 2 * a.cols.div_ceil(DEEP));
-    // SAFETY: `available` was asked; C is the caller's promise.
+    // SAFETY: `amx::available` was asked; C is the caller's promise.
     unsafe {
         pack::right(b, 0, packed);
         block(a, packed, b.cols, c, stride, start, &mut left);
@@ -94,7 +88,7 @@ unsafe fn block(
 ) {
     let (rows, deep) = (a.rows, a.cols.div_ceil(DEEP));
     let left = at_least(space, rows.div_ceil(SIDE) * 2 * deep);
-    // SAFETY: `available` was asked.
+    // SAFETY: `amx::available` was asked.
     unsafe {
         pack::left(a, left);
         configure();

@@ -30,10 +30,7 @@ pub fn check(precision: Precision) -> Result<()> {
 
 /// Whether this machine has AMX tiles of bf16 and lets us use them.
 fn tiles() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return bf16::available();
-    #[cfg(not(target_arch = "x86_64"))]
-    false
+    super::amx::available()
 }
 
 /// What a product is added to.
