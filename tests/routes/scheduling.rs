@@ -30,8 +30,7 @@ fn watched() -> (Server, Seen, mpsc::Receiver<()>, mpsc::Sender<()>) {
     });
     let limits = Limits { max_audio_seconds: Limits::default().max_audio_seconds, ..Limits::for_testing() };
     let limits = Limits { max_body_bytes: 100_000_000, ..limits };
-    // One window a batch: the worst for whoever comes later.
-    let batching = Batching { batch_seconds: 30, ..Batching::default() };
+    let batching = Batching { batch_seconds: 40, ..Batching::default() };
     let server = Server::with(Config { limits, batching, ..small() }, around);
     (server, seen, began, free)
 }

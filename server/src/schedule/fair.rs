@@ -15,6 +15,8 @@ pub struct Unit {
     pub seat: Seat,
     /// Which piece of the job.
     pub piece: usize,
+    /// Whether it is all of its job; a window of long audio is not.
+    pub whole: bool,
     /// What it costs: samples the backbone will hear.
     pub samples: usize,
 }

@@ -47,13 +47,13 @@ pub struct Running {
     pub guests: usize,
 }
 
-/// The units to run between two layers of a batch: small ones only, and all together not more than the batch
-/// itself, so that a long file takes at most twice its time however many short requests there are.
+/// The units to run between two layers of a batch: small jobs only, never a window of long audio (nobody can cut
+/// in on a guest), and all together not more than the batch itself, so that a long file takes at most twice its time however many short requests there are.
 pub fn cut_in(fair: &mut Fair, budget: Budget, running: &mut Running) -> Vec<Unit> {
     let left = running.samples.saturating_sub(running.guests);
     let room = Budget { samples: budget.samples.min(left), ..budget };
     let small = running.samples / GUEST;
-    let guests = form(fair, room, &|unit| unit.samples <= small && unit.samples <= left);
+    let guests = form(fair, room, &|unit| unit.whole && unit.samples <= small.min(left));
     running.guests += guests.iter().map(|unit| unit.samples).sum::<usize>();
     guests
 }

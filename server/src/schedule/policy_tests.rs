@@ -10,7 +10,10 @@ fn seat(tenant: u64, weight: u32, language: u64, job: u64) -> Seat {
 }
 
 fn push(fair: &mut Fair, seat: Seat, pieces: &[usize]) {
-    pieces.iter().enumerate().for_each(|(piece, &samples)| fair.push(Unit { seat, piece, samples }));
+    pieces
+        .iter()
+        .enumerate()
+        .for_each(|(piece, &samples)| fair.push(Unit { seat, piece, whole: pieces.len() == 1, samples }));
 }
 
 fn jobs(lengths: &[usize]) -> Fair {
@@ -60,6 +63,16 @@ fn guests_are_small_and_together_no_more_than_their_host() {
     let mut cut = || names(&cut_in(&mut fair, Budget { rows: 3, samples: 1000 }, &mut running));
     assert_eq!((cut(), cut(), cut()), (vec![1, 2, 3], vec![4], vec![]), "400 in all, and never the 300");
     assert_eq!(names(&next_batch(&mut fair, ALONE)), [5]);
+}
+
+#[test]
+fn the_windows_of_a_long_file_cut_in_on_nobody() {
+    let mut fair = Fair::default();
+    push(&mut fair, seat(0, 1, 0, 0), &[20; 30]);
+    let mut running = Running { samples: 120, guests: 0 };
+    assert!(cut_in(&mut fair, BUDGET, &mut running).is_empty(), "small as they are");
+    push(&mut fair, seat(0, 1, 0, 1), &[1]);
+    assert_eq!(names(&cut_in(&mut fair, BUDGET, &mut running)), [1]);
 }
 
 #[test]

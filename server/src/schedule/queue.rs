@@ -167,8 +167,9 @@ impl Queue {
         let tenant = cut.job.permit.tenant();
         let language = name(&cut.job.utterance.pack.meta.language);
         let seat = Seat { tenant: tenant.id, weight: tenant.weight, language, job: self.arrived };
+        let whole = cut.pieces.len() == 1;
         for (piece, cut) in cut.pieces.iter().enumerate() {
-            self.fair.push(Unit { seat, piece, samples: cut.samples() });
+            self.fair.push(Unit { seat, piece, whole, samples: cut.samples() });
         }
         self.jobs.insert(self.arrived, cut);
     }
