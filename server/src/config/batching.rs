@@ -15,7 +15,7 @@ pub struct Batching {
     #[arg(long, env = "S3ROUTER_MAX_BATCH", value_name = "N", default_value_t = Batching::default().max_batch,
           value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub max_batch: u32,
-    /// Most audio in one batch, padding counted: bounds memory and how long a newcomer waits.
+    /// Most audio in one batch, padding counted: bounds memory and how long a newcomer waits. A GPU wants more.
     #[arg(long, env = "S3ROUTER_BATCH_SECONDS", value_name = "S", default_value_t = Batching::default().batch_seconds,
           value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub batch_seconds: u32,
@@ -23,7 +23,7 @@ pub struct Batching {
 
 impl Default for Batching {
     fn default() -> Self {
-        Self { queue: 256, queue_seconds: Seconds::new(3600.0), max_batch: 32, batch_seconds: 120 }
+        Self { queue: 256, queue_seconds: Seconds::new(3600.0), max_batch: 32, batch_seconds: 40 }
     }
 }
 
