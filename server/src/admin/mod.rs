@@ -7,6 +7,7 @@ pub mod routes;
 use crate::{
     app::App,
     error::{ApiError, Result},
+    intake::body,
     middleware::auth,
     router::{Key, finished},
 };
@@ -48,12 +49,13 @@ struct Document;
 
 /// The one token; without one configured there is no admin listener at all.
 async fn require_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response> {
-    match auth::key(request.headers()) {
-        Some(token) if app.admin_tokens.contains(token) => Ok(next.run(request).await),
-        Some(_) => Err(ApiError::new(ErrorKind::Unauthorized, "this admin token is not known here")),
-        None => Err(ApiError::new(
-            ErrorKind::Unauthorized,
-            "no admin token: send it as `Authorization: Bearer TOKEN` (not an API key, the one of --admin-token-file)",
-        )),
-    }
+    let why = match auth::key(request.headers()) {
+        Some(token) if app.admin_tokens.contains(token) => return Ok(next.run(request).await),
+        Some(_) => "this admin token is not known here",
+        None => {
+            "no admin token: send it as `Authorization: Bearer TOKEN` (not an API key, the one of --admin-token-file)"
+        }
+    };
+    body::forget(request).await;
+    Err(ApiError::new(ErrorKind::Unauthorized, why))
 }

@@ -6,6 +6,7 @@ use crate::{
 };
 use axum::{
     body::{Body, Bytes},
+    extract::Request,
     http::{HeaderMap, header},
 };
 use futures_util::StreamExt;
@@ -101,6 +102,12 @@ async fn read(headers: &HeaderMap, body: Body, limits: &Limits, most: Most) -> R
         }
     }
     Ok(if chunks.len() == 1 { chunks.remove(0) } else { chunks.concat().into() })
+}
+
+/// Lets the client of a request that a middleware refuses hear why.
+pub async fn forget(request: Request) {
+    let (head, body) = request.into_parts();
+    discard(&head.headers, body).await;
 }
 
 /// Reads and forgets a body that was refused unread, within reason: closing a socket with unread bytes resets

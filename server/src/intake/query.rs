@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (query, param, says) in [
-            (vec![("lang", "en"), ("langauge", "en")], "langauge", "did you mean `lang`"),
+            (vec![("lang", "en"), ("langauge", "en")], "langauge", "did you mean `lang"),
             (vec![("language", "en")], "language", "did you mean `lang`"),
             (vec![("lang", "en"), ("formt", "srt")], "formt", "did you mean `format`"),
             (vec![("lang", "en"), ("zzz", "1")], "zzz", "known are lang"),

@@ -4,6 +4,7 @@ use super::{addresses::too_fast, request::Trace};
 use crate::{
     app::App,
     error::{ApiError, Result},
+    intake::body,
 };
 use axum::{
     Extension,
@@ -25,8 +26,16 @@ pub async fn require_key(
     request: Request,
     next: Next,
 ) -> Result<Response> {
-    app.addresses.check(&request)?;
-    app.origins.check_socket(&request)?;
+    if let Err(error) = check(&app, &trace, &request) {
+        body::forget(request).await;
+        return Err(error);
+    }
+    Ok(next.run(request).await)
+}
+
+fn check(app: &App, trace: &Trace, request: &Request) -> Result<()> {
+    app.addresses.check(request)?;
+    app.origins.check_socket(request)?;
     if app.keys.required() {
         let refuse = |why| Err(ApiError::new(ErrorKind::Unauthorized, why));
         let Some(key) = key(request.headers()) else {
@@ -38,7 +47,7 @@ pub async fn require_key(
         }
         trace.belongs_to(tenant);
     }
-    Ok(next.run(request).await)
+    Ok(())
 }
 
 /// `Bearer` is OpenAI's and everybody's, `Token` Deepgram's. A browser cannot send headers with a WebSocket, so
