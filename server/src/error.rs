@@ -158,6 +158,27 @@ pub fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
+/// The same table for gRPC.
+pub fn grpc_code(kind: ErrorKind) -> tonic::Code {
+    use tonic::Code;
+    match kind {
+        ErrorKind::InvalidRequest
+        | ErrorKind::EmptyAudio
+        | ErrorKind::UnsupportedMedia
+        | ErrorKind::UndecodableAudio => Code::InvalidArgument,
+        ErrorKind::Unauthorized => Code::Unauthenticated,
+        ErrorKind::LanguageNotFound => Code::NotFound,
+        ErrorKind::NotFound | ErrorKind::MethodNotAllowed => Code::Unimplemented,
+        ErrorKind::BodyTimeout | ErrorKind::DeadlineExceeded => Code::DeadlineExceeded,
+        ErrorKind::GenerationMismatch => Code::Aborted,
+        ErrorKind::PayloadTooLarge | ErrorKind::AudioTooLong | ErrorKind::QueueFull => {
+            Code::ResourceExhausted
+        }
+        ErrorKind::Internal => Code::Internal,
+        ErrorKind::Loading | ErrorKind::Draining => Code::Unavailable,
+    }
+}
+
 impl From<core::Error> for ApiError {
     fn from(error: core::Error) -> Self {
         let kind = match error.kind() {

@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 mod engine;
 pub mod error;
+pub mod grpc;
 pub mod intake;
 pub mod lifecycle;
 pub mod listen;

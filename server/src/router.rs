@@ -3,6 +3,7 @@
 use crate::{
     app::App,
     error::ApiError,
+    grpc,
     middleware::{auth, request},
     routes::{align, health, identify, metrics, openai, packs, page, stream, transcribe},
     telemetry,
@@ -33,8 +34,22 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/asyncapi.json", get(stream::document))
         .route("/", get(page::index))
         .route("/page/{name}", get(page::asset))
+        .merge(calls(&app))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document));
     finished(routes, app)
+}
+
+/// gRPC, on the same port and under the same guard.
+fn calls(app: &Arc<App>) -> Router<Arc<App>> {
+    let speech =
+        grpc::speech(app).route_layer(middleware::from_fn_with_state(Arc::clone(app), auth::require_key));
+    match grpc::open(app) {
+        Ok(open) => speech.merge(open),
+        Err(error) => {
+            tracing::error!("health and reflection cannot be served: {error}");
+            speech
+        }
+    }
 }
 
 /// What surrounds the routes of any listener: errors in the one shape, requests named, watched and logged.

@@ -1,6 +1,6 @@
 //! The outermost layer: names a request, watches it, and writes down once how it went.
 
-use crate::{app::App, error::ApiError, metrics::Metrics, schedule::Tenant, telemetry};
+use crate::{app::App, error::ApiError, grpc, metrics::Metrics, schedule::Tenant, telemetry};
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue},
@@ -29,6 +29,7 @@ struct Inner {
     lang: OnceLock<String>,
     tenant: OnceLock<Arc<Tenant>>,
     timing: OnceLock<Timing>,
+    failure: OnceLock<ApiError>,
 }
 
 impl Trace {
@@ -41,6 +42,7 @@ impl Trace {
             lang: OnceLock::new(),
             tenant: OnceLock::new(),
             timing: OnceLock::new(),
+            failure: OnceLock::new(),
         }))
     }
 
@@ -77,6 +79,11 @@ impl Trace {
     /// Where the time went.
     pub fn took(&self, timing: Timing) {
         let _ = self.0.timing.set(timing);
+    }
+
+    /// Why it failed, where the answer itself has been made already.
+    pub(crate) fn fails(&self, error: ApiError) {
+        let _ = self.0.failure.set(error);
     }
 
     fn stage(&self) -> &'static str {
@@ -117,7 +124,8 @@ impl Drop for InFlight<'_> {
 /// Names the request, runs it, writes its error envelope if it failed, records and logs it.
 pub async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let trace = Trace::new(request.headers());
-    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let route = route(&request);
+    let is_call = grpc::is_call(request.headers());
     let what = format!("{} {}", request.method(), request.uri().path());
     let span = tracing::info_span!(
         "request",
@@ -139,8 +147,17 @@ pub async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Ne
     guard.answered = true;
     drop(guard);
 
-    let failure = response.extensions_mut().remove::<ApiError>();
-    if let Some(error) = &failure {
+    let mut failure = response.extensions_mut().remove::<ApiError>();
+    if is_call {
+        // Of the speech service only: health has codes of its own.
+        if route.starts_with(grpc::SPEECH) {
+            failure = failure.or_else(|| grpc::own_words(&response));
+        }
+        if let Some(error) = &failure {
+            response = grpc::refusal(error, trace.id()).into_http();
+        }
+        failure = failure.or_else(|| trace.0.failure.get().cloned());
+    } else if let Some(error) = &failure {
         let headers = std::mem::take(response.headers_mut());
         response = error.respond(trace.id(), headers);
     }
@@ -162,6 +179,16 @@ fn describe(span: &Span, trace: &Trace, response: &Response, failure: Option<&Ap
         if response.status().is_server_error() {
             span.record("otel.status_code", "ERROR");
         }
+    }
+}
+
+/// The pattern of the route, or the call; never a text that a client makes up.
+fn route(request: &Request) -> String {
+    const CALLS: [&str; 4] = ["Recognize", "StreamingRecognize", "Identify", "ListPacks"];
+    let matched = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
+    match request.uri().path().strip_prefix(grpc::SPEECH) {
+        Some(call) if CALLS.contains(&call) => format!("{}{call}", grpc::SPEECH),
+        _ => matched.to_owned(),
     }
 }
 
