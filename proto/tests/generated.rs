@@ -17,7 +17,6 @@ fn the_generated_code_is_up_to_date() {
         .emit_rerun_if_changed(false)
         .bytes(".s3router.v1.RecognizeRequest.audio")
         .bytes(".s3router.v1.IdentifyRequest.audio")
-        .bytes(".s3router.v1.StreamingRecognizeRequest.message.audio")
         .out_dir(made.path())
         .compile_fds(described.clone())
         .unwrap();

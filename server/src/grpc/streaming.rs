@@ -160,7 +160,7 @@ impl Call {
     fn input(&mut self, message: Option<Request>) -> Result<Option<Input>> {
         let Some(request) = message else { return Ok(Some(Input::Stop)) };
         Ok(Some(match request.message {
-            Some(Asked::Audio(bytes)) => Input::Audio(bytes),
+            Some(Asked::Audio(bytes)) => Input::Audio(bytes.into()),
             Some(Asked::Flush(flush)) => {
                 self.flushes.push_back(flush.id);
                 Input::Flush
