@@ -50,7 +50,7 @@ pub(super) fn open(
     trace: Trace,
     asked: Streaming<Request>,
 ) -> Result<BoxStream<'static, Result<Response, Status>>> {
-    let slot = Some(Slot::take(&app)?);
+    let slot = Some(Slot::take(&app, trace.tenant())?);
     let call = Call {
         app,
         trace,
