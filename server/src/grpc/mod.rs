@@ -11,7 +11,7 @@ mod streaming;
 use crate::{
     app::App,
     error::{ApiError, grpc_code},
-    middleware::request::{REQUEST_ID, Trace},
+    middleware::request::Trace,
 };
 use axum::{
     Router,
@@ -139,7 +139,7 @@ mod tests {
         let status = refusal(&error, "order-66");
         assert_eq!((status.code(), status.message()), (Code::InvalidArgument, error.message.as_str()));
         assert_eq!(status.metadata().get("s3router-code").unwrap(), "invalid_request");
-        assert_eq!(status.metadata().get(REQUEST_ID.as_str()).unwrap(), "order-66");
+        assert_eq!(status.metadata().get(REQUEST_ID_NAME).unwrap(), "order-66");
         let bytes = status.metadata().get_bin("s3router-error-bin").unwrap().to_bytes().unwrap();
         let body: s3router_proto::ErrorBody = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(body, error.body("order-66"));

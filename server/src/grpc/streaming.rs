@@ -179,7 +179,7 @@ impl Call {
     fn tell(&mut self, output: Output) -> Option<Told> {
         let event = match output {
             Output::Event(event) => event,
-            Output::Lagging(_) => return None,
+            Output::Lagging(_) | Output::Hungry => return None,
             Output::Failed(error) => {
                 self.failure = Some(error);
                 return None;
