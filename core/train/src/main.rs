@@ -4,8 +4,8 @@ use clap::Parser;
 use s3router_train::{cli::Cli, commands};
 use std::process::ExitCode;
 
-/// A step makes and drops megabytes by the dozen; glibc hands them back to the kernel each time, and page faults
-/// are a seventh of a step.
+/// A step makes and drops megabytes by the dozen; glibc hands them back to the kernel each time, and its page
+/// faults were about a tenth of a step's CPU time (a step with and without glibc's thresholds raised).
 #[global_allocator]
 static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
