@@ -60,9 +60,10 @@ fn several_readings_come_best_first_and_none_twice() {
 
 #[test]
 fn the_beam_reads_what_the_best_path_reads_where_that_is_sure() {
-    let (audio, _) = clip("it");
-    let greedy = Server::demo().answer("lang=it", &audio);
-    let beam = Server::demo().answer("lang=it&decoder=beam&beam=64", &audio);
+    // A clip that the pack reads well: where it does not, a likelier text than the best path's is what a beam is for.
+    let (audio, _) = clip("tr");
+    let greedy = Server::demo().answer("lang=tr", &audio);
+    let beam = Server::demo().answer("lang=tr&decoder=beam&beam=64", &audio);
     let words = greedy.words.unwrap();
     let surest = words.iter().max_by(|a, b| a.confidence.total_cmp(&b.confidence)).unwrap();
     let there = beam.words.unwrap().into_iter().find(|w| (w.start - surest.start).abs() < 0.1);
