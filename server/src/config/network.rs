@@ -10,7 +10,7 @@ pub struct Network {
     /// Private key of the certificate, PEM.
     #[arg(long, env = "S3ROUTER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Web page that may call this server from a browser, such as https://app.example; `*` lets every page. May be
+    /// Web page that may call this server from a browser, such as `https://app.example`; `*` lets every page. May be
     /// repeated; without it only pages of the server itself may.
     #[arg(long = "cors-origin", env = "S3ROUTER_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origins: Vec<String>,

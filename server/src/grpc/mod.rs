@@ -1,7 +1,7 @@
-//! gRPC on the port of HTTP: [`speech`] is the service, `proto/s3router.proto` its contract.
+//! gRPC on the port of HTTP: `speech` is the service, `proto/s3router.proto` its contract.
 //!
 //! The calls pass the same middleware as any request (name, key, metrics, log) and end in the same functions; only
-//! the envelope differs. [`refusal`] is how every error of the closed list leaves here.
+//! the envelope differs. `refusal` is how every error of the closed list leaves here.
 
 mod health;
 mod messages;

@@ -1,7 +1,7 @@
 //! One queue, one policy, one engine: [`Scheduler::submit`] is the only door.
 //!
 //! permit ([`Scheduler::admit`], before any work) → [`job`] → [`queue`] (cut into pieces: long audio is several)
-//! → [`policy`] over [`fair`] (which pieces run next, and which small ones may cut in) → [`worker`] (the thread
+//! → [`policy`] over [`fair`] (which pieces run next, and which small ones may cut in) → `worker` (the thread
 //! that owns the engine) → the reply channel that travelled inside the job. A caller that stops waiting (client
 //! gone, deadline passed) drops its end of that channel; the queue skips the job, and a batch that nobody waits
 //! for ends at its next layer.
@@ -44,7 +44,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler, and the queue that its [`worker`] will serve.
+    /// A scheduler, and the queue that its `worker` will serve.
     pub fn new(batching: &Batching, metrics: Arc<Metrics>) -> (Self, Queue) {
         let (jobs, incoming) = mpsc::channel();
         let admission = Arc::new(Admission::new(batching));

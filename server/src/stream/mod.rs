@@ -18,8 +18,8 @@
 //! }
 //! ```
 //!
-//! Dropping a session cancels its work in every stage. [`socket`] does the above for the three WebSocket dialects:
-//! [`native`] (`s3router.v1`), [`realtime`] (OpenAI), [`vosk`]; each only translates.
+//! Dropping a session cancels its work in every stage. `socket` does the above for the three WebSocket dialects:
+//! `native` (`s3router.v1`), `realtime` (OpenAI), `vosk`; each only translates.
 
 pub mod asyncapi;
 pub(crate) mod native;

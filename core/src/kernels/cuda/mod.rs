@@ -6,7 +6,7 @@
 //! | `masked_gemm.cuh` | `fused` | x (W ⊙ M)ᵀ on the tensor cores, W masked on its way, rows of several languages: for few |
 //! | `rows.cuh` | `layer_norm`, `softmax`, bias and GELU | half precision in memory, f32 while computing |
 //!
-//! [`plan`] chooses between the first two, call by call. [`linear`] is the door; `crate::linear` and `model::ops` ask
+//! [`plan`] chooses between the first two, call by call. `linear` is the door; `crate::linear` and `model::ops` ask
 //! for it where tensors live on a GPU and nobody wants a gradient. Resident weights are only read.
 //!
 //! The `.cuh` files include nothing but each other; the PTX that nvcc 13.0 makes of them is committed, compared in CI
