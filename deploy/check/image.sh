@@ -17,7 +17,7 @@ store=(buildah --storage-driver overlay --root "$work/store" --runroot "$work/ru
 mkdir -p "$work"
 
 [ "$(id -u)" = 0 ] || skip "image: needs root (buildah's chroot isolation)"
-if ! command -v buildah runc mmdebstrap >/dev/null; then
+if ! have buildah runc mmdebstrap; then
     { apt-get update -qq && apt-get install -y -qq --no-install-recommends buildah runc mmdebstrap; } >/dev/null 2>&1 ||
         skip "image: buildah, runc and mmdebstrap cannot be installed"
 fi

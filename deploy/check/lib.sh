@@ -12,6 +12,12 @@ fail() {
     exit 1
 }
 
+# PROGRAM...: whether all of them are here; `command -v` itself is content with one.
+have() {
+    local program
+    for program; do command -v "$program" >/dev/null || return 1; done
+}
+
 # Milliseconds.
 now() { date +%s%3N; }
 

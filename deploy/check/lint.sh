@@ -57,7 +57,7 @@ PATH=$tools/python/bin:$tools/kubectl/helm:$tools/prometheus/usr/bin:$tools/shel
 check() {
     local name=$1
     shift
-    if ! command -v "$1" >/dev/null; then
+    if ! have "$1"; then
         echo "SKIP $name: no $1 here" && skipped=$((skipped + 1))
     elif "$@" >"$out/log" 2>&1; then
         echo "ok   $name" && passed=$((passed + 1))
@@ -69,7 +69,8 @@ check() {
 # ---- checks ------------------------------------------------------------------------------------------------------
 
 check Dockerfile hadolint deploy/Dockerfile
-check 'shell scripts' shellcheck -x deploy/check/*.sh
+mapfile -t scripts < <(git ls-files '*.sh')
+check 'shell scripts' shellcheck -x "${scripts[@]}" deploy/cuda/nvcc-standin .ci/run
 for file in deploy/compose*.yaml; do
     check "$file" check-jsonschema --builtin-schema vendor.compose-spec "$file"
 done
@@ -89,7 +90,7 @@ rendered() {
         kubernetes-validate --strict "$out/chart.yaml"
 }
 refused() { ! helm template release "$chart" --set "$1" >/dev/null; }
-if command -v helm kubernetes-validate >/dev/null; then
+if have helm kubernetes-validate; then
     helm_check() { "$@"; }
     check 'chart, as it comes' helm_check rendered
     check 'chart, everything on' helm_check rendered -f "$chart/ci/gpu-values.yaml"

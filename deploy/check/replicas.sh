@@ -13,7 +13,7 @@ work=${WORK:-$PWD/target/check}/replicas port=${PORT:-18090} profile=${PROFILE:-
 program=${PROGRAM:-target/$profile/s3router}
 clients=4
 [ -n "${PROGRAM:-}" ] || cargo build --quiet --profile "$profile" -p s3router-server
-if ! command -v nginx >/dev/null; then
+if ! have nginx; then
     { apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light; } >/dev/null 2>&1 ||
         skip "replicas: nginx cannot be installed"
 fi

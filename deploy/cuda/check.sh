@@ -26,8 +26,9 @@ cargo test --release --quiet -p s3router-emulator
 step "--features cuda: lint and link"
 . deploy/cuda/env.sh
 # clippy-driver in rustc's place lints and compiles in one go: `cargo clippy` would compile everything a second time.
-export RUSTC_WORKSPACE_WRAPPER=$(command -v clippy-driver) CLIPPY_ARGS="-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__"
-cuda=(--features s3router-core/cuda,s3router-server/cuda,s3router-train/cuda)
+RUSTC_WORKSPACE_WRAPPER=$(command -v clippy-driver)
+export RUSTC_WORKSPACE_WRAPPER CLIPPY_ARGS="-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__"
+cuda=(--features "s3router-core/cuda,s3router-server/cuda,s3router-train/cuda")
 cargo build --quiet -p s3router-core -p s3router-server -p s3router-train -p s3router-emulator --lib --bins "${cuda[@]}"
 bin=$CARGO_TARGET_DIR/debug
 for program in s3router s3router-train; do

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # . deploy/cuda/env.sh    then `cargo build --features cuda` works on a machine without CUDA: for checks, not for a GPU.
 #
 # candle-kernels is "compiled" by nvcc-standin, and the CUDA libraries are linked lazily, so that the program starts
