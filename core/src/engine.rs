@@ -115,7 +115,7 @@ impl Engine {
     /// Masks that had gone already and cannot be read again.
     pub fn pin(&self, pack: &Arc<LoadedPack>) -> Result<()> {
         self.residency.pin(&pack.meta.language);
-        self.residency.lease(pack, &self.backbone).map(|_| ())
+        self.lease(pack).map(|_| ())
     }
 
     /// The shared weights.
@@ -140,8 +140,8 @@ impl Engine {
         batch.iter().zip(cut).map(read).collect()
     }
 
-    fn lease(&self, utterance: &Utterance) -> Result<Arc<Gates>> {
-        self.residency.lease(&utterance.pack, &self.backbone)
+    pub(crate) fn lease(&self, pack: &Arc<LoadedPack>) -> Result<Arc<Gates>> {
+        self.residency.lease(pack, &self.backbone)
     }
 
     /// Logits `(T, V)` of each utterance on the CPU, f32; `T` = 0 for audio shorter than one frame.
@@ -175,7 +175,7 @@ impl Engine {
     /// # Errors
     /// Masks that had gone and cannot be read again.
     pub fn cut(&self, utterance: &Utterance) -> Result<Vec<Piece>> {
-        let gates = self.lease(utterance)?;
+        let gates = self.lease(&utterance.pack)?;
         let (backbone, samples) = (&self.backbone, &utterance.samples);
         let level = backbone.level(samples);
         let windows = windows(samples.len(), backbone.config().hop(), self.windowing, |n| backbone.frames(n));

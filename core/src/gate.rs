@@ -4,7 +4,7 @@
 //! [`Gate::Packed`], learning passes [`Gate::Soft`], a plain checkpoint passes [`Gate::Open`].
 
 use crate::{
-    Precision,
+    Precision, Result,
     kernels::{PanelMask, cuda::DeviceMask},
 };
 use candle_core::Tensor;
@@ -25,6 +25,21 @@ pub enum Gate {
     Device(Arc<DeviceMask>),
     /// A 0/1 tensor of W's shape `(out, in)` that carries a gradient to the scores.
     Soft(Tensor),
+}
+
+impl Gate {
+    /// The bits behind a mask of whatever form; none where there is no mask of bits.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn bits(&self) -> Result<Option<Arc<BitMask>>> {
+        Ok(match self {
+            Self::Packed(bits) => Some(Arc::clone(bits)),
+            Self::Panels(mask) => Some(Arc::new(mask.to_bits())),
+            Self::Device(mask) => Some(Arc::new(mask.to_bits()?)),
+            Self::Open | Self::Soft(_) => None,
+        })
+    }
 }
 
 /// The gates of one language, by weight name (`encoder.layers.0.feed_forward.intermediate_dense.weight`).

@@ -15,6 +15,7 @@ pub mod demo;
 pub mod device;
 pub mod engine;
 pub mod error;
+pub mod fleet;
 pub mod gate;
 pub mod identify;
 pub mod kernels;
@@ -31,5 +32,6 @@ pub mod window;
 
 pub use engine::{Engine, Utterance};
 pub use error::{Error, Kind, Result};
+pub use fleet::Fleet;
 pub use precision::Precision;
 pub use residency::Residency;

@@ -3,7 +3,7 @@
 use crate::{
     Error, Result,
     decode::{Lm, Vocab, confidence::Calibration},
-    gate::Gates,
+    gate::{Gate, Gates},
     model::{Backbone, Head, OwnHead},
     residency::Masks,
 };
@@ -129,6 +129,27 @@ impl LoadedPack {
     /// Whether the masks are in memory now.
     pub fn is_resident(&self) -> bool {
         self.masks.is_held()
+    }
+
+    /// The same pack for a copy of the backbone on another device; `gates` are its masks as they are here.
+    ///
+    /// # Errors
+    /// That device's.
+    pub(crate) fn copy_to(&self, gates: &Gates, backbone: &Backbone) -> Result<Self> {
+        let gate = |name: &str| {
+            let bits = gates.get(name).bits()?;
+            Ok((name.to_owned(), bits.map_or(Gate::Open, |bits| backbone.gate(&bits))))
+        };
+        let gates = Gates::new(gates.names().map(gate).collect::<Result<_>>()?);
+        Ok(Self {
+            meta: self.meta.clone(),
+            vocab: self.vocab.clone(),
+            sha256: self.sha256.clone(),
+            masks: self.masks.copy(gates),
+            lm: self.lm.clone(),
+            head: self.head.to_device(backbone.device())?,
+            ..*self
+        })
     }
 
     /// Hidden `(T, D)` → logits `(T, V)`.

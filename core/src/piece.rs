@@ -47,6 +47,16 @@ impl Piece {
         &self.utterance.pack
     }
 
+    /// The masks under which it is read.
+    pub(crate) fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
+    /// The same piece under a copy of its pack on another device.
+    pub(crate) fn under(&self, pack: Arc<LoadedPack>, gates: Arc<Gates>) -> Self {
+        Self { utterance: Utterance { pack, ..self.utterance.clone() }, gates, ..self.clone() }
+    }
+
     /// The samples as the backbone wants them: levelled over the whole utterance, not over the window.
     pub(crate) fn wave(&self) -> Vec<f32> {
         self.level.apply(&self.utterance.samples[self.window.samples.clone()])
@@ -79,10 +89,12 @@ pub(crate) fn segments(rows: &[&Piece]) -> Vec<Segment> {
 /// The parts of one utterance, in any order → its logits `(T, V)` on the CPU.
 pub(crate) fn stitch(utterance: &Utterance, mut parts: Vec<Part>) -> Result<Tensor> {
     parts.sort_by_key(|part| part.start);
-    let parts: Vec<Tensor> = parts.into_iter().map(|part| part.logits).collect();
+    // Each may come from another device.
+    let parts = parts.into_iter().map(|part| part.logits.to_device(&Device::Cpu));
+    let parts = parts.collect::<candle_core::Result<Vec<_>>>()?;
     Ok(match parts.as_slice() {
         [] => Tensor::zeros((0, utterance.pack.vocab.len()), DType::F32, &Device::Cpu)?,
-        [one] => one.to_device(&Device::Cpu)?,
-        several => Tensor::cat(several, 0)?.to_device(&Device::Cpu)?,
+        [one] => one.clone(),
+        several => Tensor::cat(several, 0)?,
     })
 }

@@ -34,6 +34,11 @@ impl Masks {
         Self { file: Some(file), ..self }
     }
 
+    /// The same masks as `gates` of another device, read again from the same file.
+    pub(crate) fn copy(&self, gates: Gates) -> Self {
+        Self { file: self.file.clone(), ..Self::new(gates) }
+    }
+
     pub(crate) fn is_held(&self) -> bool {
         lock(&self.held).is_some()
     }

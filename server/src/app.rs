@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::Context;
 use s3router_core::{
-    self as core, Engine, Utterance,
+    self as core, Engine, Fleet, Utterance,
     engine::Transcript,
     packs::Packs,
     piece::{Part, Piece},
@@ -71,6 +71,11 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// As the engine's.
     fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> core::Result<Transcript>;
+
+    /// How many devices work now.
+    fn devices(&self) -> usize {
+        1
+    }
 }
 
 impl Model for Engine {
@@ -91,6 +96,28 @@ impl Model for Engine {
     }
 }
 
+impl Model for Fleet {
+    fn cut(&self, utterance: &Utterance) -> core::Result<Vec<Piece>> {
+        self.cut(utterance)
+    }
+
+    fn compute(
+        &self,
+        pieces: &[&Piece],
+        pause: &mut dyn FnMut() -> core::Result<()>,
+    ) -> core::Result<Vec<Part>> {
+        self.compute(pieces, pause)
+    }
+
+    fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> core::Result<Transcript> {
+        self.read(utterance, parts)
+    }
+
+    fn devices(&self) -> usize {
+        self.devices()
+    }
+}
+
 /// What a server serves.
 pub struct Loaded {
     /// The resident backbone at work.
@@ -106,8 +133,8 @@ impl App {
     /// When the API keys or origins cannot be read or no thread can be had. A backbone that does not load is told by
     /// [`Lifecycle::failed`].
     pub fn build(config: Config) -> anyhow::Result<Arc<Self>> {
-        let device = OnceLock::new();
-        Self::start(config, move |engine| crate::load::load(engine, &device))
+        let devices = OnceLock::new();
+        Self::start(config, move |engine| crate::load::load(engine, &devices))
     }
 
     /// As [`build`](Self::build), with another way to load: a tiny model in tests. It is used again when the
@@ -120,7 +147,9 @@ impl App {
         load: impl Fn(&EngineConfig) -> anyhow::Result<Loaded> + Send + 'static,
     ) -> anyhow::Result<Arc<Self>> {
         let metrics = Arc::new(Metrics::new()?);
-        let (scheduler, queue) = Scheduler::new(&config.batching, Arc::clone(&metrics));
+        // What is wrong with their names, loading tells.
+        let devices = config.engine.devices().map_or(1, |devices| devices.len());
+        let (scheduler, queue) = Scheduler::new(&config.batching, devices, Arc::clone(&metrics));
         let permits = |n: u32| Arc::new(Semaphore::new(n as usize));
         let app = Arc::new(Self {
             keys: config.auth.keys()?,

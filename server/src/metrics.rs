@@ -49,6 +49,8 @@ pub struct Metrics {
     pub stream_lag: Histogram,
     /// Engines rebuilt after a failure.
     pub device_restarts: IntCounter,
+    /// Devices at work on the last batch.
+    pub(crate) devices: IntGauge,
     mask_bytes: GaugeVec,
     mask_info: IntGaugeVec,
     engine_info: IntGaugeVec,
@@ -166,6 +168,13 @@ impl Metrics {
             device_restarts: keep(
                 r,
                 IntCounter::with_opts(opts("device_restarts_total", "Engines rebuilt after a failure."))?,
+            )?,
+            devices: keep(
+                r,
+                IntGauge::with_opts(opts(
+                    "devices",
+                    "Devices at work on the last batch: those named, less the failed.",
+                ))?,
             )?,
             mask_bytes: keep(
                 r,

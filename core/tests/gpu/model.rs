@@ -1,8 +1,10 @@
 use crate::{distance, gpu, mask, random};
 use candle_core::{Device, Tensor};
 use s3router_core::{
+    Engine, Fleet, Utterance, demo,
+    device::DeviceChoice,
     gate::{Gates, Segment},
-    model::{Backbone, Config, ExtractorNorm},
+    model::{Backbone, Config, ExtractorNorm, Source},
     precision::Precision,
 };
 use std::sync::Arc;
@@ -47,6 +49,27 @@ fn the_model_on_a_gpu_is_the_model_on_the_cpu() {
         let expected = hidden(&cpu);
         let distance = distance(&hidden(&gpu), &expected);
         assert!(distance < 2e-5, "f32: {distance}");
+    }
+}
+
+#[test]
+fn two_gpus_say_what_one_says() {
+    let Some(first) = gpu().filter(|_| whole()) else { return };
+    let Ok(second) = DeviceChoice::Cuda(1).open() else { return println!("not run: one GPU only") };
+    let engine =
+        |device: &Device| Ok(Engine::new(Backbone::load_packed(&Source::Demo, device, Precision::Auto)?));
+    let one = Arc::new(engine(&first).unwrap());
+    let packs = demo::packs(one.backbone()).unwrap();
+    let utterances = ["tr", "en"].map(|language| {
+        let samples: Vec<f32> = (0..4000).map(|i| 0.2 * (i as f32 * 0.1).sin()).collect();
+        Utterance::new(samples, &packs.get(language).unwrap())
+    });
+    let fleet = Fleet::new(one.clone(), vec![("cuda:1".into(), Box::new(move || engine(&second)))]).unwrap();
+    let pieces: Vec<_> = utterances.iter().flat_map(|u| fleet.cut(u).unwrap()).collect();
+    let parts = fleet.compute(&pieces.iter().collect::<Vec<_>>(), &mut || Ok(())).unwrap();
+    assert_eq!(fleet.devices(), 2, "nobody failed");
+    for ((utterance, part), alone) in utterances.iter().zip(parts).zip(one.transcribe(&utterances)) {
+        assert_eq!(fleet.read(utterance, vec![part]).unwrap().text, alone.unwrap().text);
     }
 }
 

@@ -54,7 +54,7 @@ pub fn run(args: DoctorArgs) -> Result<()> {
         check("version", Ok(env!("CARGO_PKG_VERSION").into())),
         check("threads", Ok(threads())),
         check("kernels", Ok(kernels())),
-        check("device", device(&args.engine.device)),
+        check("device", device(&args.engine)),
         check("port", port(args.listen)),
     ];
     match load::open(&args.engine) {
@@ -104,9 +104,9 @@ fn precision(wish: Precision, backbone: &Backbone) -> String {
     format!("{} by {} ({why})", backbone.precision(), backbone.kernel())
 }
 
-fn device(wish: &str) -> Result<String> {
+fn device(engine: &EngineConfig) -> Result<String> {
     let mut found = Vec::new();
-    for choice in DeviceChoice::several(wish).map_err(anyhow::Error::msg)? {
+    for choice in engine.devices()? {
         let device = choice.open()?;
         let why = match choice {
             _ if !cfg!(feature = "cuda") => "; this build has no CUDA".into(),

@@ -1,5 +1,5 @@
 use crate::packs::source::PackSource;
-use s3router_core::Precision;
+use s3router_core::{Precision, device::DeviceChoice};
 
 /// Which backbone and packs, on which device.
 #[derive(Clone, Debug, clap::Args)]
@@ -12,8 +12,9 @@ pub struct EngineConfig {
     /// own when left out.
     #[arg(long, env = "S3ROUTER_PACKS", value_name = "DIR|hf:ORG/NAME|s3://BUCKET/PREFIX")]
     pub packs: Option<PackSource>,
-    /// Where the backbone computes.
-    #[arg(long, env = "S3ROUTER_DEVICE", value_name = "auto|cpu|cuda:N", default_value_t = EngineConfig::default().device)]
+    /// Where the backbone computes. `serve` takes several GPUs, as cuda:0,1: they share each batch, of which
+    /// --max-batch and --batch-seconds are each one's part.
+    #[arg(long, env = "S3ROUTER_DEVICE", value_name = "auto|cpu|cuda:N[,N...]", default_value_t = EngineConfig::default().device)]
     pub device: String,
     /// Arithmetic of the heavy products: bf16 halves the memory and is much faster where the CPU has AMX;
     /// auto takes it there and f32 elsewhere.
@@ -35,6 +36,16 @@ pub struct EngineConfig {
         requires = "pack_memory"
     )]
     pub pins: Vec<String>,
+}
+
+impl EngineConfig {
+    /// The devices named; at least one.
+    ///
+    /// # Errors
+    /// What is no list of devices.
+    pub fn devices(&self) -> anyhow::Result<Vec<DeviceChoice>> {
+        DeviceChoice::several(&self.device).map_err(anyhow::Error::msg)
+    }
 }
 
 impl Default for EngineConfig {

@@ -44,11 +44,11 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler, and the queue that its `worker` will serve.
-    pub fn new(batching: &Batching, metrics: Arc<Metrics>) -> (Self, Queue) {
+    /// A scheduler, and the queue that its `worker` will serve with so many devices.
+    pub fn new(batching: &Batching, devices: usize, metrics: Arc<Metrics>) -> (Self, Queue) {
         let (jobs, incoming) = mpsc::channel();
         let admission = Arc::new(Admission::new(batching));
-        let budget = policy::Budget::new(batching);
+        let budget = policy::Budget::new(batching, devices);
         let queue = Queue::new(incoming, budget, Arc::clone(&admission), Arc::clone(&metrics));
         (Self { admission, jobs, metrics }, queue)
     }

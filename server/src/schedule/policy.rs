@@ -18,11 +18,11 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// From the operator's limits.
-    pub fn new(batching: &Batching) -> Self {
+    /// From the operator's limits, which are those of each of the `devices` that share a batch.
+    pub fn new(batching: &Batching, devices: usize) -> Self {
         Self {
-            rows: batching.max_batch as usize,
-            samples: batching.batch_seconds as usize * RATE_HZ as usize,
+            rows: batching.max_batch as usize * devices,
+            samples: batching.batch_seconds as usize * RATE_HZ as usize * devices,
         }
     }
 }

@@ -36,6 +36,7 @@ struct Broken;
 fn compute(queue: &mut Queue, model: &Arc<dyn Model>, batch: &Batch, host: bool) -> Result<(), Broken> {
     let pieces: Vec<&Piece> = batch.iter().map(|(_, piece)| piece).collect();
     queue.metrics.batch_formed(&pieces);
+    queue.metrics.devices.set(model.devices() as i64);
     let mut running = Running { samples: pieces.iter().map(|p| p.samples()).sum(), guests: 0 };
     let (mut guests_took, mut broken) = (Duration::ZERO, false);
 
