@@ -263,6 +263,12 @@ impl GatedLinear {
                 Tensor::from_vec(w.unpack(), (w.outputs(), w.inputs()), &Device::Cpu)?
             }
         };
+        #[cfg(feature = "cuda")]
+        if cuda::serves(&[&weight])
+            && let Some(mask) = self.uploaded(&weight, gates.get(&self.name))?
+        {
+            return Ok((cuda::expand(&weight, &mask)?, self.bias.get(gates).clone()));
+        }
         let masked = |bits: &BitMask| {
             self.check((bits.rows(), bits.cols()), weight.dims2()?)?;
             ops::gated(&weight, &dense(bits, weight.device())?)

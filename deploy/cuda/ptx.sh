@@ -8,7 +8,7 @@ kernels=$here/../../core/src/kernels/cuda
 bin=$(dirname "${STANDIN_NVCC:-$("$here/toolkit.sh")/bin/nvcc}")
 made=$(mktemp -d)
 trap 'rm -r "$made"' EXIT
-for each in expand:75 rows:75 masked_gemm:80; do
+for each in expand:75 rows:75 topk:75 masked_gemm:80; do
   name=${each%:*} least=${each#*:}
   "$bin/nvcc" --ptx -x cu -std=c++17 -O3 -arch=compute_"$least" -o "$made/$name.ptx" "$kernels/$name.cuh"
   if [ "$1" = --check ]; then
@@ -25,4 +25,4 @@ for each in expand:75 rows:75 masked_gemm:80; do
     ! grep -E '[1-9][0-9]* bytes spill' "$made/log" || { echo "$name spills on sm_$gpu" >&2; exit 1; }
   done
 done
-echo "PTX: three files, as nvcc makes them, fit for sm_75 (masked_gemm: sm_80) to sm_120"
+echo "PTX: four files, as nvcc makes them, fit for sm_75 (masked_gemm: sm_80) to sm_120"

@@ -18,9 +18,11 @@ report() { printf '%s\n' "$@" | tee -a "$out"; }
 report "# s3router on a GPU" "" "- $gpu" "- $(nvcc --version | tail -n 2 | head -n 1)" "- commit $(git rev-parse --short HEAD)" ""
 
 cargo test --release -p s3router-core --test gpu --features cuda
-report "- kernels and model equal the CPU's: yes"
+report "- kernels, model and, with two GPUs, a fleet equal the CPU's: yes"
+cargo test --release -p s3router-train --test gpu --features cuda
+report "- gradients and updates of learning equal the CPU's: yes"
 
-cargo build --release -p s3router-server --features cuda
+cargo build --release -p s3router-server -p s3router-train --features s3router-server/cuda,s3router-train/cuda
 same=0 clips=0
 for clip in core/demo/clips/*.wav; do
   language=$(basename "$clip" .wav)
@@ -35,6 +37,17 @@ for batch in "1 1 1" "10 1 1" "10 32 1" "10 32 8"; do
   command=(bench --backbone random:xlsr-300m --device cuda:0 --seconds "$seconds" --batch "$rows" --languages "$languages" --json)
   report "$ s3router ${command[*]}" "$(target/release/s3router "${command[@]}")"
 done
+gpus=$(nvidia-smi --list-gpus | wc -l)
+if [ "$gpus" -gt 1 ]; then
+  # All GPUs behind one queue, and the first alone under the same load.
+  cargo build --release -q -p s3router-load
+  for device in cuda:0 "cuda:$(seq -s , 0 $((gpus - 1)))"; do
+    report "$ S3ROUTER_DEVICE=$device s3router-load mixture" \
+      "$(S3ROUTER_DEVICE=$device target/release/s3router-load mixture --clients 256 --seconds 10)"
+  done
+fi
+train=(bench -q -p s3router-train --bench step --features cuda -- xlsr 24 --bf16 --device cuda:0)
+report "$ cargo ${train[*]}" "$(cargo "${train[@]}")"
 report '```' ""
 cargo run --release -q -p s3router-core --example roofline --features cuda -- --measure | tee -a "$out"
 echo "written to $out"

@@ -1,7 +1,7 @@
 //! A language learnt beside a running server: from a folder of recordings to its first transcript.
 
 use crate::support::{ADMIN_TOKEN, Server, administered, clip};
-use s3router_core::{learn::scores::Density, model::Source};
+use s3router_core::{device::DeviceChoice, learn::scores::Density, model::Source};
 use s3router_train::{
     config::TrainConfig,
     push::push,
@@ -29,6 +29,7 @@ fn a_pack_is_served_as_soon_as_it_is_learnt_and_pushed() {
         valid: at("train.tsv"),
         language: "az".into(),
         backbone: Source::Demo,
+        device: DeviceChoice::Cpu,
         out: at("az.safetensors"),
         start: Some(turkish),
         vocab: Some(at("vocab.json")),

@@ -5,7 +5,7 @@
 //! (`fairseq/optim/adam.py`), unlike torch's own Adam. No weight decay, β = (0.9, 0.98), ε = 1e-8.
 
 use crate::Result;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var, backprop::GradStore, bail};
+use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor, Var, backprop::GradStore, bail};
 use rayon::prelude::*;
 use std::sync::Mutex;
 
@@ -19,16 +19,33 @@ struct Slot {
     name: String,
     var: Var,
     rate: f64,
-    moments: Mutex<Moments>,
+    moments: Mutex<Option<Moments>>,
 }
 
-#[derive(Default)]
-struct Moments {
-    m: Vec<f32>,
-    v: Vec<f32>,
+/// Beside the variable: on the CPU as plain numbers, which one pass updates with it.
+enum Moments {
+    Host { m: Vec<f32>, v: Vec<f32> },
+    Device { m: Tensor, v: Tensor },
 }
 
-/// The optimizer: variables on the CPU in f32, updated in place.
+impl Moments {
+    /// `None` is zeros, and makes no tensor.
+    fn zeros(var: &Var) -> Option<Self> {
+        let zeros = || vec![0f32; var.elem_count()];
+        var.device().is_cpu().then(|| Self::Host { m: zeros(), v: zeros() })
+    }
+
+    fn of(var: &Var, m: &Tensor, v: &Tensor) -> Result<Self> {
+        if var.device().is_cpu() {
+            let values = |t: &Tensor| t.flatten_all()?.to_vec1();
+            return Ok(Self::Host { m: values(m)?, v: values(v)? });
+        }
+        let there = |t: &Tensor| t.to_device(var.device())?.reshape(var.shape());
+        Ok(Self::Device { m: there(m)?, v: there(v)? })
+    }
+}
+
+/// The optimizer: variables in f32, updated in place.
 pub struct Adam {
     slots: Vec<Slot>,
     updates: i32,
@@ -42,8 +59,7 @@ impl Adam {
     /// An optimizer over `(name, variable, peak learning rate)`; names identify state in a checkpoint.
     pub fn new(variables: impl IntoIterator<Item = (String, Var, f64)>) -> Self {
         let slot = |(name, var, rate): (String, Var, f64)| {
-            let zeros = || vec![0f32; var.elem_count()];
-            let moments = Mutex::new(Moments { m: zeros(), v: zeros() });
+            let moments = Mutex::new(Moments::zeros(&var));
             Slot { name, var, rate, moments }
         };
         Self { slots: variables.into_iter().map(slot).collect(), updates: 0 }
@@ -69,7 +85,7 @@ impl Adam {
     /// schedule's. Returns the norm before clipping. A norm that is not finite leaves everything as it was.
     ///
     /// # Errors
-    /// A gradient of another dtype or device than f32 on the CPU.
+    /// A gradient of another dtype or device than its variable.
     pub fn update(&mut self, sum: Gradients, scale: f64, clip: Option<f64>, factor: f64) -> Result<f64> {
         let norm = scale * sum.norm()?;
         if !norm.is_finite() {
@@ -81,9 +97,13 @@ impl Adam {
         let correction = (1.0 - b2.powi(self.updates)).sqrt() / (1.0 - b1.powi(self.updates));
         for (slot, g) in self.slots.iter().zip(sum.0) {
             let Some(g) = g else { continue };
-            let step = (slot.rate * factor * correction) as f32;
-            let op = Step { moments: &slot.moments, scale: (scale * shrink) as f32, step };
-            slot.var.inplace_op2(&g.contiguous()?, &op)?;
+            let step = slot.rate * factor * correction;
+            if slot.var.device().is_cpu() {
+                let op = Step { moments: &slot.moments, scale: (scale * shrink) as f32, step: step as f32 };
+                slot.var.inplace_op2(&g.contiguous()?, &op)?;
+            } else {
+                slot.on_device((g * (scale * shrink))?, step)?;
+            }
         }
         Ok(norm)
     }
@@ -100,10 +120,16 @@ impl Adam {
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         let mut state = Vec::new();
         for slot in &self.slots {
-            let moments = lock(&slot.moments);
-            let tensor = |x: &[f32]| Tensor::from_slice(x, slot.var.shape(), &candle_core::Device::Cpu);
-            state.push((format!("m.{}", slot.name), tensor(&moments.m)?));
-            state.push((format!("v.{}", slot.name), tensor(&moments.v)?));
+            let tensor = |x: &[f32]| Tensor::from_slice(x, slot.var.shape(), &Device::Cpu);
+            let (m, v) = match &*lock(&slot.moments) {
+                Some(Moments::Host { m, v }) => (tensor(m)?, tensor(v)?),
+                Some(Moments::Device { m, v }) => (m.to_device(&Device::Cpu)?, v.to_device(&Device::Cpu)?),
+                None => {
+                    let zeros = Tensor::zeros(slot.var.shape(), slot.var.dtype(), &Device::Cpu)?;
+                    (zeros.clone(), zeros)
+                }
+            };
+            state.extend([(format!("m.{}", slot.name), m), (format!("v.{}", slot.name), v)]);
         }
         Ok(state)
     }
@@ -118,10 +144,10 @@ impl Adam {
         updates: usize,
     ) -> Result<()> {
         for slot in &self.slots {
-            let find = |prefix: &str| -> Result<Vec<f32>> {
+            let find = |prefix: &str| -> Result<&Tensor> {
                 let name = format!("{prefix}.{}", slot.name);
                 match state.get(&name) {
-                    Some(t) if t.elem_count() == slot.var.elem_count() => Ok(t.flatten_all()?.to_vec1()?),
+                    Some(t) if t.elem_count() == slot.var.elem_count() => Ok(t),
                     found => Err(crate::Error::Model(format!(
                         "checkpoint has {:?} values for `{name}`, this run needs {}",
                         found.map(Tensor::elem_count),
@@ -129,7 +155,7 @@ impl Adam {
                     ))),
                 }
             };
-            *lock(&slot.moments) = Moments { m: find("m")?, v: find("v")? };
+            *lock(&slot.moments) = Some(Moments::of(&slot.var, find("m")?, find("v")?)?);
         }
         self.updates = updates as i32;
         Ok(())
@@ -143,7 +169,13 @@ impl Gradients {
     /// None unless the tensor library fails.
     pub fn norm(&self) -> Result<f64> {
         let mut squares = 0.0;
-        for g in self.0.iter().flatten() {
+        let (host, device): (Vec<_>, Vec<_>) = self.0.iter().flatten().partition(|g| g.device().is_cpu());
+        if !device.is_empty() {
+            // One wait for all of them.
+            let sums = device.iter().map(|g| g.sqr()?.sum_all()).collect::<candle_core::Result<Vec<_>>>()?;
+            squares += Tensor::stack(&sums, 0)?.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>();
+        }
+        for g in host {
             let g = g.contiguous()?;
             let (storage, layout) = g.storage_and_layout();
             let (candle_core::Storage::Cpu(CpuStorage::F32(all)), Some((from, to))) =
@@ -159,8 +191,26 @@ impl Gradients {
     }
 }
 
+impl Slot {
+    /// One update by the device's own operations; `g` is scaled.
+    fn on_device(&self, g: Tensor, step: f64) -> Result<()> {
+        let (b1, b2) = BETAS;
+        let g = g.detach();
+        let (first, second) = ((&g * (1.0 - b1))?, (g.sqr()? * (1.0 - b2))?);
+        let mut moments = lock(&self.moments);
+        let (m, v) = match moments.take() {
+            Some(Moments::Device { m, v }) => (((m * b1)? + first)?, ((v * b2)? + second)?),
+            _ => (first, second),
+        };
+        let change = ((&m * step)? / (v.sqrt()? + f64::from(EPS))?)?;
+        self.var.set(&(self.var.as_detached_tensor() - change)?)?;
+        *moments = Some(Moments::Device { m, v });
+        Ok(())
+    }
+}
+
 struct Step<'a> {
-    moments: &'a Mutex<Moments>,
+    moments: &'a Mutex<Option<Moments>>,
     scale: f32,
     step: f32,
 }
@@ -183,7 +233,8 @@ impl InplaceOp2 for Step<'_> {
             bail!("adam: variables must be contiguous")
         };
         let (b1, b2) = (BETAS.0 as f32, BETAS.1 as f32);
-        let Moments { m, v } = &mut *lock(self.moments);
+        let mut moments = lock(self.moments);
+        let Some(Moments::Host { m, v }) = &mut *moments else { bail!("adam: the moments are elsewhere") };
         (p[a..b].par_chunks_mut(CHUNK).zip(g[c..d].par_chunks(CHUNK)))
             .zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)))
             .for_each(|((p, g), (m, v))| {
@@ -199,7 +250,7 @@ impl InplaceOp2 for Step<'_> {
 }
 
 /// A poisoned lock means a panic mid-update elsewhere; the numbers are still numbers.
-fn lock(moments: &Mutex<Moments>) -> std::sync::MutexGuard<'_, Moments> {
+fn lock(moments: &Mutex<Option<Moments>>) -> std::sync::MutexGuard<'_, Option<Moments>> {
     moments.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 

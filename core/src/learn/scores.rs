@@ -176,7 +176,7 @@ struct Score {
     trainable: bool,
 }
 
-/// The scores of one language, f32 on the CPU, by weight name.
+/// The scores of one language, f32 on the device of the weights, by weight name.
 pub struct Scores {
     scores: BTreeMap<String, Score>,
     estimator: Estimator,
@@ -197,6 +197,7 @@ impl Scores {
         for (name, weight) in weights.into_iter().filter(|(name, _)| config.covers.weight(name)) {
             let shape = weight.dims2()?;
             let start = init::scores(config.init, config.structure, weight, seed, name)?;
+            let start = start.to_device(weight.device())?;
             let trainable = layer(name).is_none_or(|l| l >= config.frozen_below_layer);
             let score =
                 Score { var: Var::from_tensor(&start)?, density: config.density.of(name)?, shape, trainable };

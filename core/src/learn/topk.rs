@@ -4,9 +4,12 @@
 //! Backward: the step is passed through and `|·|` is differentiated as it is, so
 //! `∂L/∂S = ∂L/∂M ⊙ sign(S)`, also for dropped entries: they can return.
 //! Source: `fairseq/models/wav2vec/operation_st.py`, whose full sort is a selection here: a histogram of
-//! the upper bits of |S| finds the bin of the threshold, only that bin is looked into.
+//! the upper bits of |S| finds the bin of the threshold, only that bin is looked into. On a GPU the same by
+//! `kernels/cuda/topk.cuh`.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, bail};
+#[cfg(feature = "cuda")]
+use {crate::kernels::cuda, candle_core::CudaStorage};
 
 /// How the gradient passes the top-k step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -22,7 +25,7 @@ pub enum Estimator {
 /// The 0/1 mask of `scores`, of the same shape, differentiable in the scores.
 ///
 /// # Errors
-/// A density outside 0..=1, or a tensor that is neither f32 nor on the CPU.
+/// A density outside 0..=1, or a tensor that is not f32.
 pub fn mask(scores: &Tensor, density: f64, estimator: Estimator) -> crate::Result<Tensor> {
     if !(0.0..=1.0).contains(&density) {
         let message = format!("density {density} is not a share: give 0 to 1, the fraction kept");
@@ -47,6 +50,12 @@ impl CustomOp1 for TopK {
         Ok((CpuStorage::F32(mask), layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, scores: &CudaStorage, layout: &Layout) -> candle_core::Result<(CudaStorage, Shape)> {
+        let mask = cuda::top(scores, layout, dropped(layout.shape().elem_count(), self.density))?;
+        Ok((mask, layout.shape().clone()))
+    }
+
     fn bwd(&self, scores: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let straight = (grad * scores.sign()?)?;
         Ok(Some(match self.estimator {
@@ -57,11 +66,16 @@ impl CustomOp1 for TopK {
     }
 }
 
+/// How many of `n` scores are not kept.
+fn dropped(n: usize, density: f64) -> usize {
+    ((1.0 - density) * n as f64) as usize
+}
+
 const BIN_BITS: u32 = 16;
 
 /// 1 for the kept scores, 0 for the `⌊(1 − density) n⌋` smallest in magnitude; ties drop the lower index first.
 pub fn select(scores: &[f32], density: f64) -> Vec<f32> {
-    let dropped = ((1.0 - density) * scores.len() as f64) as usize;
+    let dropped = dropped(scores.len(), density);
     if dropped == 0 {
         return vec![1.0; scores.len()];
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 mod kernels;
+mod learn;
 mod model;
 
 use candle_core::{DType, Device, Tensor};

@@ -1,12 +1,13 @@
 //! Audio seconds learnt from per second, one update after another on the same batch.
 //!
-//! `cargo bench -p s3router-train --bench step -- [demo|xlsr LAYERS] [--bf16] [--checkpoint] [--steps N]`; `step.py`
+//! `cargo bench -p s3router-train --bench step -- [demo|xlsr LAYERS] [--bf16] [--checkpoint] [--steps N] [--device D]`; `step.py`
 //! beside it is the same step in PyTorch: same shapes, batch, dtype and threads. It can run both in turn.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rand::Rng;
 use s3router_core::{
     Precision,
+    device::DeviceChoice,
     learn::seeds::stream,
     model::{Backbone, Config, Features, Source},
 };
@@ -31,18 +32,20 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let flag = |name: &str| words.iter().position(|w| w == name);
     let steps = flag("--steps").map_or(Ok(10), |at| words[at + 1].parse())?;
+    let device = flag("--device").map_or(Ok(DeviceChoice::Cpu), |at| words[at + 1].parse());
+    let device = device.map_err(anyhow::Error::msg)?.open()?;
     let backbone = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["xlsr", layers, ..] => {
             let config = Config { layers: layers.parse()?, ..Config::xlsr_300m() };
-            Backbone::random(config, 1, &Device::Cpu)?
+            Backbone::random(config, 1, &device)?
         }
-        _ => Backbone::load(&Source::Demo, &Device::Cpu)?,
+        _ => Backbone::load(&Source::Demo, &device)?,
     };
     let mut rng = stream(1, "bench", 0);
     let channels = backbone.config().channels();
     let values: Vec<f32> =
         (0..UTTERANCES * FRAMES * channels).map(|_| rng.random_range(-1f32..1.0)).collect();
-    let tensor = Tensor::from_vec(values, (UTTERANCES, FRAMES, channels), &Device::Cpu)?;
+    let tensor = Tensor::from_vec(values, (UTTERANCES, FRAMES, channels), &device)?;
     let mut row = || (0..LABELS).map(|_| rng.random_range(1..SYMBOLS as u32)).collect::<Vec<_>>();
     let labels = (0..UTTERANCES).map(|_| row()).collect();
     let batch = Batch { features: Features { tensor, lengths: vec![FRAMES; UTTERANCES] }, labels };
@@ -50,8 +53,7 @@ fn main() -> anyhow::Result<()> {
     let checkpoint_activations = flag("--checkpoint").is_some();
     let mut config = TrainConfig { checkpoint_activations, ..TrainConfig::default() };
     if flag("--bf16").is_some() {
-        config.precision = Precision::Bf16;
-        config.check()?;
+        config.precision = Precision::Bf16.resolve(&device)?;
     }
     let vocab: Vec<String> = (0..SYMBOLS).map(|i| i.to_string()).collect();
     let learner = Learner::new(&config, &backbone, &vocab, None)?;

@@ -9,7 +9,6 @@ use crate::{
     trained::Trained,
 };
 use anyhow::{Context, Result, ensure};
-use candle_core::Device;
 use s3router_core::{
     decode::{
         self, Vocab,
@@ -46,7 +45,7 @@ pub struct Calibrated {
 /// # Errors
 /// Lists without wrong or without right words; what cannot be read or written.
 pub fn calibrate(args: &CalibrateArgs) -> Result<Calibrated> {
-    let backbone = Backbone::load(&args.backbone, &Device::Cpu)?;
+    let backbone = Backbone::load(&args.backbone, &args.device.open()?)?;
     let trained = Trained::open(&args.pack, &backbone)?;
     let (language, meta) = (trained.meta.language.clone(), trained.meta.clone());
     let vocab = Vocab::new(meta.vocab, meta.word_separator.as_deref())?;

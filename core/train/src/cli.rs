@@ -5,6 +5,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use s3router_core::{
     Precision,
+    device::DeviceChoice,
     learn::scores::{Covers, Density},
     model::Source,
 };
@@ -78,9 +79,12 @@ pub struct RunArgs {
     /// Weights with a mask: ffn, attention and projection, joined by +.
     #[arg(long)]
     pub covers: Option<String>,
-    /// Rounding of the factors of a step's matrix products; `auto` is bf16 where there is AMX, several times faster.
+    /// Rounding of the factors of a step's matrix products; `auto` is bf16 where there is AMX or a GPU that has it.
     #[arg(long, value_name = "auto|f32|bf16")]
     pub precision: Option<Precision>,
+    /// Where to learn; `auto` is the first GPU, if this build and this machine have one.
+    #[arg(long, value_name = "auto|cpu|cuda:N", default_value_t)]
+    pub device: DeviceChoice,
     /// Computes activations twice rather than keep them: for long audio and large backbones.
     #[arg(long)]
     pub checkpoint_activations: bool,
@@ -122,6 +126,9 @@ pub struct EvaluateArgs {
     /// Pack or weights file.
     #[arg(long)]
     pub pack: PathBuf,
+    /// Where to compute.
+    #[arg(long, value_name = "auto|cpu|cuda:N", default_value_t)]
+    pub device: DeviceChoice,
     /// `demo`, a checkpoint directory or file, or `hf:ORG/NAME`.
     #[arg(long, default_value = "demo")]
     pub backbone: Source,
@@ -142,6 +149,9 @@ pub struct CalibrateArgs {
     /// The pack.
     #[arg(long)]
     pub pack: PathBuf,
+    /// Where to compute.
+    #[arg(long, value_name = "auto|cpu|cuda:N", default_value_t)]
+    pub device: DeviceChoice,
     /// `demo`, a checkpoint directory or file, or `hf:ORG/NAME`.
     #[arg(long, default_value = "demo")]
     pub backbone: Source,
@@ -189,7 +199,6 @@ impl RunArgs {
         config.seed = self.seed.unwrap_or(config.seed);
         config.updates.count = self.updates.unwrap_or(config.updates.count);
         config.updates.max_minutes = self.max_minutes.or(config.updates.max_minutes);
-        config.resolve();
         config.check()?;
         Ok(config)
     }

@@ -52,6 +52,7 @@ fn train(args: &RunArgs, config: &TrainConfig) -> Result<()> {
         valid: args.valid.clone(),
         language: args.language.clone(),
         backbone: args.backbone.clone(),
+        device: args.device,
         out: args.out.clone(),
         start: args.start.clone(),
         vocab: args.vocab.clone(),
@@ -85,7 +86,7 @@ fn train(args: &RunArgs, config: &TrainConfig) -> Result<()> {
 }
 
 fn evaluate(args: &EvaluateArgs) -> Result<()> {
-    let backbone = Backbone::load(&args.backbone, &Device::Cpu)?;
+    let backbone = Backbone::load(&args.backbone, &args.device.open()?)?;
     let trained = Trained::open(&args.pack, &backbone)?;
     let list = list::read(&args.test)?;
     let bar = Bar::clips(list.rows.len());

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, bail, ensure};
 use s3router_core::{
     Precision,
-    kernels::product,
     learn::{schedule::TriStage, scores::MaskConfig, spec_augment::SpecAugment, vocab::Unit},
 };
 use std::path::Path;
@@ -250,14 +249,6 @@ impl TrainConfig {
         table.try_into().with_context(|| format!("{from} has a setting that does not exist or does not fit"))
     }
 
-    /// Makes `auto` what this machine computes fastest, so that a checkpoint says what a run was made with.
-    pub fn resolve(&mut self) {
-        if self.precision == Precision::Auto {
-            let bf16 = product::check(Precision::Bf16).is_ok();
-            self.precision = if bf16 { Precision::Bf16 } else { Precision::F32 };
-        }
-    }
-
     /// Checks what types cannot.
     ///
     /// # Errors
@@ -266,7 +257,6 @@ impl TrainConfig {
         let u = &self.updates;
         ensure!(u.count > 0 && u.accumulate > 0, "updates.count and updates.accumulate must be at least 1");
         ensure!(u.batch_seconds > 0.0, "updates.batch_seconds is {}, it must be above 0", u.batch_seconds);
-        product::check(self.precision)?;
         ensure!(self.select.every > 0, "select.every must be at least 1");
         let d = &self.dropout;
         for share in [d.hidden, d.attention, d.activation, d.input, d.last, d.layer] {

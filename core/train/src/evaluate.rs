@@ -69,10 +69,11 @@ impl Reader<'_> {
     /// # Errors
     /// Masks or a head that do not fit the backbone.
     pub fn logits(&self, batch: &[&Utterance]) -> Result<Vec<Vec<f32>>> {
-        let features = collate(batch.iter().copied())?;
+        let features = collate(batch.iter().copied(), self.backbone.device())?;
         let segments = [Segment { rows: 0..batch.len(), gates: self.gates.clone() }];
         let hidden = self.backbone.encode(&features, &segments, None)?;
-        let logits = ops::linear(&hidden, &self.head.0.detach(), &self.head.1.detach(), Precision::F32)?;
+        let head = |t: &Tensor| t.detach().to_device(self.backbone.device());
+        let logits = ops::linear(&hidden, &head(&self.head.0)?, &head(&self.head.1)?, Precision::F32)?;
         let row = |(i, &frames): (usize, &usize)| {
             Ok(logits.get(i)?.narrow(0, 0, frames)?.flatten_all()?.to_vec1()?)
         };

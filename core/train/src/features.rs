@@ -8,7 +8,7 @@ use crate::{
     },
 };
 use anyhow::{Result, bail};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use s3router_core::{
     audio::RATE_HZ,
@@ -19,7 +19,7 @@ use s3router_core::{
 /// What learning sees of a clip.
 #[derive(Clone, Debug)]
 pub struct Utterance {
-    /// `(T, C)`, the extractor's output.
+    /// `(T, C)`, the extractor's output, kept on the CPU.
     pub features: Tensor,
     /// T.
     pub frames: usize,
@@ -70,7 +70,12 @@ fn features_of(backbone: &Backbone, clip: clips::Clip, dtype: DType) -> Result<U
     let features = backbone.extract(&backbone.prepare(&[&clip.samples])?)?;
     let frames = features.lengths[0];
     Ok(Utterance {
-        features: features.tensor.squeeze(0)?.narrow(0, 0, frames)?.to_dtype(dtype)?,
+        features: features
+            .tensor
+            .squeeze(0)?
+            .narrow(0, 0, frames)?
+            .to_dtype(dtype)?
+            .to_device(&Device::Cpu)?,
         frames,
         seconds: clip.samples.len() as f64 / f64::from(RATE_HZ),
         text: clip.text,
@@ -97,11 +102,11 @@ pub fn label(utterances: &mut Vec<Utterance>, vocab: &Vocab) -> Vec<Skipped> {
     skipped
 }
 
-/// Some utterances side by side, padded with zeros, in f32.
+/// Some utterances side by side on a device, padded with zeros, in f32.
 ///
 /// # Errors
 /// None unless the tensor library fails.
-pub fn collate<'a>(utterances: impl IntoIterator<Item = &'a Utterance>) -> Result<Features> {
+pub fn collate<'a>(utterances: impl IntoIterator<Item = &'a Utterance>, device: &Device) -> Result<Features> {
     let utterances: Vec<_> = utterances.into_iter().collect();
     let lengths: Vec<_> = utterances.iter().map(|u| u.frames).collect();
     let longest = lengths.iter().copied().max().unwrap_or(0);
@@ -109,5 +114,6 @@ pub fn collate<'a>(utterances: impl IntoIterator<Item = &'a Utterance>) -> Resul
         let padded = u.features.pad_with_zeros(0, 0, longest - u.frames)?;
         padded.to_dtype(DType::F32)
     });
-    Ok(Features { tensor: Tensor::stack(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)?, lengths })
+    let tensor = Tensor::stack(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)?.to_device(device)?;
+    Ok(Features { tensor, lengths })
 }

@@ -80,8 +80,11 @@ impl Learner {
             if config.method == Method::Mask {
                 scores = Some(fresh);
             } else {
-                let bits = fresh.masks()?.into_iter();
-                fixed = bits.map(|(name, mask)| (name, Gate::Packed(Arc::new(mask)))).collect();
+                let gate = |mask| match backbone.device().is_cpu() {
+                    true => Gate::Packed(Arc::new(mask)),
+                    false => backbone.gate(&mask),
+                };
+                fixed = fresh.masks()?.into_iter().map(|(name, mask)| (name, gate(mask))).collect();
             }
         }
         let mut weights = BTreeMap::new();
@@ -92,7 +95,7 @@ impl Learner {
         let width = backbone.config().hidden;
         let (head_weight, head_bias) = match start.filter(|s| s.meta.vocab == vocab) {
             Some(s) => (s.head_weight.clone(), s.head_bias.clone()),
-            None => fresh_head(vocab.len(), width, config.seed)?,
+            None => fresh_head(vocab.len(), width, config.seed, backbone.device())?,
         };
         ensure!(
             head_weight.dims() == [vocab.len(), width],
@@ -142,7 +145,9 @@ impl Learner {
     /// # Errors
     /// None unless the tensor library fails.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(ops::linear(hidden, self.head_weight.as_tensor(), self.head_bias.as_tensor(), self.precision)?)
+        // A GPU's bf16 would round the logits too, a CPU's only the factors.
+        let precision = if hidden.device().is_cpu() { self.precision } else { Precision::F32 };
+        Ok(ops::linear(hidden, self.head_weight.as_tensor(), self.head_bias.as_tensor(), precision)?)
     }
 
     /// The optimizer over everything trainable, each group at its own peak rate.
@@ -184,7 +189,7 @@ impl Learner {
                     var.dims()
                 );
             };
-            var.set(tensor)?;
+            var.set(&tensor.to_device(var.device())?)?;
         }
         Ok(())
     }
@@ -197,8 +202,13 @@ impl Learner {
         if let Some(scores) = &self.scores {
             return Ok(scores.masks()?);
         }
-        let bits = |gate: &Gate| if let Gate::Packed(bits) = gate { Some((**bits).clone()) } else { None };
-        Ok(self.fixed.iter().filter_map(|(name, gate)| Some((name.clone(), bits(gate)?))).collect())
+        let mut masks = BTreeMap::new();
+        for (name, gate) in &self.fixed {
+            if let Some(bits) = gate.bits()? {
+                masks.insert(name.clone(), (*bits).clone());
+            }
+        }
+        Ok(masks)
     }
 
     /// Parameters that stand in for the backbone's, detached.
@@ -245,10 +255,10 @@ fn trains(config: &TrainConfig, name: &str) -> bool {
 }
 
 /// Xavier-uniform weight, zero bias.
-fn fresh_head(symbols: usize, width: usize, seed: u64) -> Result<(Tensor, Tensor)> {
+fn fresh_head(symbols: usize, width: usize, seed: u64, device: &Device) -> Result<(Tensor, Tensor)> {
     let mut rng = stream(seed, "head", 0);
     let bound = (6.0 / (symbols + width) as f64).sqrt() as f32;
     let weight: Vec<f32> = (0..symbols * width).map(|_| rng.random_range(-bound..bound)).collect();
-    let weight = Tensor::from_vec(weight, (symbols, width), &Device::Cpu)?;
-    Ok((weight, Tensor::zeros(symbols, candle_core::DType::F32, &Device::Cpu)?))
+    let weight = Tensor::from_vec(weight, (symbols, width), device)?;
+    Ok((weight, Tensor::zeros(symbols, candle_core::DType::F32, device)?))
 }

@@ -16,9 +16,9 @@ use crate::{
     trained::{About, Trained},
 };
 use anyhow::{Context, Result};
-use candle_core::Device;
 use s3router_core::{
     audio::RATE_HZ,
+    device::DeviceChoice,
     model::{Backbone, Source},
 };
 use serde_json::json;
@@ -44,6 +44,8 @@ pub struct Job {
     pub language: String,
     /// The shared weights.
     pub backbone: Source,
+    /// Where to learn.
+    pub device: DeviceChoice,
     /// The pack, or the weights file.
     pub out: PathBuf,
     /// Another run's result to start from.
@@ -73,10 +75,13 @@ pub struct Finished {
 /// Data, settings, backbone or disk that do not allow it; the last checkpoint stays.
 pub fn run(job: &Job, config: &TrainConfig) -> Result<Finished> {
     config.check()?;
+    let device = job.device.open()?;
+    // A checkpoint says what a run was made with.
+    let config = &TrainConfig { precision: config.precision.resolve(&device)?, ..config.clone() };
     let begun = Instant::now();
 
     // ---- data -------------------------------------------------------------------------------
-    let backbone = Backbone::load(&job.backbone, &Device::Cpu)?;
+    let backbone = Backbone::load(&job.backbone, &device)?;
     let folder = RunFolder::of(&job.out);
     folder.create()?;
     let set = DataSet::load(job, config, &backbone, &folder)?;
@@ -114,8 +119,10 @@ pub fn run(job: &Job, config: &TrainConfig) -> Result<Finished> {
             let picked = order.next(&mut at.next, &frames, budget, config.seed);
             learnt += picked.iter().map(|&i| set.train[i].seconds).sum::<f64>();
             let rows = || picked.iter().map(|&i| &set.train[i]);
-            let batch =
-                Batch { features: collate(rows())?, labels: rows().map(|u| u.labels.clone()).collect() };
+            let batch = Batch {
+                features: collate(rows(), &device)?,
+                labels: rows().map(|u| u.labels.clone()).collect(),
+            };
             passes.push((batch, StepNoise::new(config, mask_embedding, at.passes)));
             at.passes += 1;
         }

@@ -104,7 +104,7 @@ impl Trained {
         Ok(Pack { meta: self.meta.clone(), masks: self.masks.clone(), head })
     }
 
-    /// Opens a pack or a weights file and checks that it belongs to this backbone.
+    /// Opens a pack or a weights file, checks that it belongs to this backbone, and puts it on its device.
     ///
     /// # Errors
     /// What is wrong with the file, or that it was made on another backbone.
@@ -123,7 +123,7 @@ impl Trained {
             path.display(),
             trained.head_weight.dim(1)?
         );
-        Ok(trained)
+        trained.to_device(backbone.device())
     }
 
     fn from_pack(mut pack: Pack, backbone: &Backbone) -> Result<Self> {
@@ -198,6 +198,17 @@ impl Trained {
         let packed =
             self.masks.iter().map(|(name, bits)| (name.clone(), Gate::Packed(Arc::new(bits.clone()))));
         Gates::new(packed.collect()).with_overrides(self.weights.clone())
+    }
+
+    /// The same with its tensors on another device.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn to_device(mut self, device: &Device) -> Result<Self> {
+        for tensor in self.weights.values_mut().chain([&mut self.head_weight, &mut self.head_bias]) {
+            *tensor = tensor.to_device(device)?;
+        }
+        Ok(self)
     }
 }
 

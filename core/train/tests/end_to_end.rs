@@ -53,7 +53,7 @@ fn logits_before_export_are_logits_after() {
 
     let list = list::read(&place.path("tr/valid.tsv")).expect("a list");
     let (clips, _) = features::extract(&backbone, &list, "tr", &at.config.data, || ()).expect("features");
-    let features = collate(&clips).expect("a batch");
+    let features = collate(&clips, &candle_core::Device::Cpu).expect("a batch");
     let logits = |gates: Gates, head: (candle_core::Tensor, candle_core::Tensor)| {
         let segments = [Segment { rows: 0..clips.len(), gates: Arc::new(gates) }];
         let hidden = backbone.encode(&features, &segments, None).expect("hidden states");

@@ -6,7 +6,6 @@
 use candle_core::{DType, Device, Tensor};
 use s3router_core::{
     Precision,
-    kernels::product,
     learn::{
         scores::{Covers, Density, Structure},
         spec_augment::Spans,
@@ -168,7 +167,7 @@ fn activations_computed_twice_change_nothing() {
 /// On AMX the factors are rounded to bf16: every gradient still points where the exact one does.
 #[test]
 fn bf16_gradients_agree_with_f32() {
-    if product::check(Precision::Bf16).is_err() {
+    if Precision::Bf16.resolve(&Device::Cpu).is_err() {
         return;
     }
     let f = fixture();

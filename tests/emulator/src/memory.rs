@@ -50,6 +50,8 @@ struct Touch {
 }
 
 const MANY: u32 = u32::MAX;
+/// Whoever touches memory by an atomic operation: those do not race with each other.
+pub(crate) const ATOMIC: u32 = u32::MAX - 2;
 
 /// A block's shared memory.
 pub(crate) struct Shared {

@@ -2,7 +2,7 @@
 
 use crate::{
     arithmetic::{Outcome, compute, float, truncate},
-    memory::{Heap, Shared},
+    memory::{ATOMIC, Heap, Shared},
     ptx::{Instruction, Kernel, Kind, Operand, Special, Type},
 };
 use std::collections::VecDeque;
@@ -192,13 +192,14 @@ impl Block<'_> {
                 let wanted = usize::from(i.op[0] == "atom");
                 let (width, at) = (i.ty.bits() as usize / 8, self.address(thread, &i.args[wanted])?);
                 let mut bytes = [0u8; 8];
-                bytes[..width].copy_from_slice(self.memory(i.op[1], id, thread, at, width, false)?);
+                let all = ATOMIC as usize;
+                bytes[..width].copy_from_slice(self.memory(i.op[1], all, thread, at, width, false)?);
                 let old = u64::from_le_bytes(bytes);
                 let operand = self.value(id, thread, &i.args[wanted + 1])?;
                 let how =
                     *i.op.iter().rfind(|w| ["add", "min", "max", "and", "or"].contains(*w)).ok_or("atom")?;
                 let new = compute(&[how], i.ty, &[old, operand])?.to_le_bytes();
-                self.memory(i.op[1], id, thread, at, width, true)?.copy_from_slice(&new[..width]);
+                self.memory(i.op[1], all, thread, at, width, true)?.copy_from_slice(&new[..width]);
                 if wanted == 1 { set(thread, &i.args[0], old) } else { Ok(()) }
             }
             "cp" => self.copy(id, thread, i),

@@ -22,6 +22,7 @@ pub(super) struct Module {
 pub(super) enum Arg<'a> {
     Address(u64),
     U32(u32),
+    U64(u64),
     F32(f32),
     Segments(&'a Segments),
     Lengths(&'a Lengths),
@@ -78,6 +79,7 @@ pub(super) fn launch(
         match arg {
             Arg::Address(v) => builder.arg(v),
             Arg::U32(v) => builder.arg(v),
+            Arg::U64(v) => builder.arg(v),
             Arg::F32(v) => builder.arg(v),
             Arg::Segments(v) => builder.arg(*v),
             Arg::Lengths(v) => builder.arg(*v),

@@ -5,9 +5,11 @@
 //! | `expand.cuh` | `expand` | W ⊙ M from bits into a scratch, then cuBLAS: for many rows |
 //! | `masked_gemm.cuh` | `fused` | x (W ⊙ M)ᵀ on the tensor cores, W masked on its way, rows of several languages: for few |
 //! | `rows.cuh` | `layer_norm`, `softmax`, bias and GELU | half precision in memory, f32 while computing |
+//! | `topk.cuh` | `top` | learning: the mask of the largest scores, exactly the CPU's |
 //!
 //! [`plan`] chooses between the first two, call by call. `linear` is the door; `crate::linear` and `model::ops` ask
-//! for it where tensors live on a GPU and nobody wants a gradient. Resident weights are only read.
+//! for it where tensors live on a GPU and nobody wants a gradient. Resident weights are only read. Learning takes
+//! candle's own operations for the rest, since they know their gradients.
 //!
 //! The `.cuh` files include nothing but each other; the PTX that nvcc 13.0 makes of them is committed, compared in CI
 //! (`deploy/cuda/ptx.sh --check`), and compiled for the GPU at hand by its driver. None of this has met a real GPU yet:
@@ -26,12 +28,15 @@ mod linear;
 mod rows;
 #[cfg(feature = "cuda")]
 mod scores;
+#[cfg(feature = "cuda")]
+mod top;
 
 #[cfg(feature = "cuda")]
 pub use self::{
     linear::{expand, fused, linear},
     rows::{layer_norm, softmax},
     scores::scores,
+    top::top,
 };
 
 #[cfg(feature = "cuda")]
@@ -53,6 +58,8 @@ const EXPAND: Module = Module { name: "s3router_expand", ptx: include_str!("expa
 const MASKED_GEMM: Module = Module { name: "s3router_masked_gemm", ptx: include_str!("masked_gemm.ptx") };
 #[cfg(feature = "cuda")]
 const ROWS: Module = Module { name: "s3router_rows", ptx: include_str!("rows.ptx") };
+#[cfg(feature = "cuda")]
+const TOPK: Module = Module { name: "s3router_topk", ptx: include_str!("topk.ptx") };
 
 /// Whether these kernels can take tensors: on a GPU, no gradient asked.
 #[cfg(feature = "cuda")]

@@ -12,21 +12,8 @@ mod bf16;
 mod pack;
 
 use super::misfit;
-use crate::{Error, Precision, Result};
+use crate::{Precision, Result};
 use rayon::prelude::*;
-
-/// Whether this machine can round the factors of a product so.
-///
-/// # Errors
-/// It cannot: what to ask for instead.
-pub fn check(precision: Precision) -> Result<()> {
-    match precision {
-        Precision::Bf16 if !tiles() => Err(Error::InvalidRequest(
-            "precision bf16 needs a CPU with AMX (Intel Xeon of 2023 or later, Linux 5.16): use f32".into(),
-        )),
-        _ => Ok(()),
-    }
-}
 
 /// Whether this machine has AMX tiles of bf16 and lets us use them.
 fn tiles() -> bool {

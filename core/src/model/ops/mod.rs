@@ -17,7 +17,7 @@ use super::noise::{Noise, Site};
 #[cfg(feature = "cuda")]
 use crate::kernels::{Activation, cuda};
 use crate::{Precision, Result, kernels::tensor};
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
 /// `x` (B, T, in) times `weight` (out, in) transposed, plus `bias` (out,): (B, T, out).
 ///
@@ -31,7 +31,9 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, precision: Precision) 
     if tensor::on_cpu(&[x, weight, bias]) {
         return Ok(tensor::linear(x, weight, bias, precision)?);
     }
-    Ok(product(x, weight)?.broadcast_add(bias)?)
+    // A GPU that learns in bf16 keeps activations in it, as PyTorch's autocast does.
+    let to = if precision == Precision::Bf16 { DType::BF16 } else { weight.dtype() };
+    Ok(product(x, &weight.to_dtype(to)?)?.broadcast_add(&bias.to_dtype(to)?)?)
 }
 
 /// `weight ⊙ mask`, both (out, in).
@@ -118,7 +120,7 @@ pub fn attention(
         let probabilities = cuda::softmax(&scores, lengths, scale, v.dtype())?;
         return Ok(probabilities.matmul(&split(v)?)?.transpose(1, 2)?.reshape((b, t, d))?);
     }
-    let mut scores = (split(q)? * scale)?.matmul(&split(k)?.t()?)?;
+    let mut scores = (split(q)? * scale)?.matmul(&split(k)?.t()?)?.to_dtype(DType::F32)?;
     if lengths.iter().any(|n| *n < t) {
         // Finite, so that a row without a single frame stays finite too.
         let hide = |n: usize| (0..t).map(move |i| if i < n { 0.0 } else { f32::MIN });
@@ -130,7 +132,7 @@ pub fn attention(
     } else {
         candle_nn::ops::softmax(&scores, D::Minus1)?
     };
-    let probabilities = noise.dropout(probabilities, Site::AttentionProbs)?;
+    let probabilities = noise.dropout(probabilities, Site::AttentionProbs)?.to_dtype(v.dtype())?;
     Ok(probabilities.matmul(&split(v)?)?.transpose(1, 2)?.reshape((b, t, d))?)
 }
 

@@ -1,7 +1,9 @@
 //! `x Wᵀ` that knows which of the two is learnt.
 
 use crate::Result;
-use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, backend::BackendStorage};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result as Outcome, Shape, Tensor, backend::BackendStorage};
 
 /// `x` (B, T, in) times `weight` (out, in) transposed: (B, T, out).
 ///
@@ -13,7 +15,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, backend::Backend
 pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (b, t, inner) = x.dims3()?;
     let rows = x.to_dtype(weight.dtype())?.reshape((b * t, inner))?;
-    let y = if x.device().is_cpu() && x.track_op() && !weight.track_op() {
+    let y = if x.track_op() && !weight.track_op() {
         rows.apply_op2(weight, Product)?
     } else {
         rows.matmul(&weight.t()?)?
@@ -34,14 +36,19 @@ impl CustomOp2 for Product {
         x_layout: &Layout,
         weight: &CpuStorage,
         weight_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (m, k) = x_layout.shape().dims2()?;
-        let (n, inner) = weight_layout.shape().dims2()?;
-        if k != inner {
-            candle_core::bail!("a product of rows {k} wide with a weight {inner} wide");
-        }
-        let y = x.matmul(weight, (1, m, n, k), x_layout, &weight_layout.transpose(0, 1)?)?;
-        Ok((y, (m, n).into()))
+    ) -> Outcome<(CpuStorage, Shape)> {
+        multiply(x, x_layout, weight, weight_layout)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+    ) -> Outcome<(CudaStorage, Shape)> {
+        multiply(x, x_layout, weight, weight_layout)
     }
 
     fn bwd(
@@ -50,7 +57,22 @@ impl CustomOp2 for Product {
         weight: &Tensor,
         _y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+    ) -> Outcome<(Option<Tensor>, Option<Tensor>)> {
         Ok((Some(grad.contiguous()?.matmul(weight)?), None))
     }
+}
+
+fn multiply<S: BackendStorage>(
+    x: &S,
+    x_layout: &Layout,
+    weight: &S,
+    weight_layout: &Layout,
+) -> Outcome<(S, Shape)> {
+    let (m, k) = x_layout.shape().dims2()?;
+    let (n, inner) = weight_layout.shape().dims2()?;
+    if k != inner {
+        candle_core::bail!("a product of rows {k} wide with a weight {inner} wide");
+    }
+    let y = x.matmul(weight, (1, m, n, k), x_layout, &weight_layout.transpose(0, 1)?)?;
+    Ok((y, (m, n).into()))
 }

@@ -110,6 +110,7 @@ pub(crate) fn evaluate(place: &Place, pack: &str, on: &str) -> Output {
         .arg(place.path(pack))
         .arg("--backbone")
         .arg(fixture(on))
+        .args(["--device", "cpu"])
         .output()
         .expect("the program")
 }

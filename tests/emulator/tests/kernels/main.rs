@@ -7,3 +7,4 @@ mod expand;
 mod masked_gemm;
 mod rows;
 mod support;
+mod topk;

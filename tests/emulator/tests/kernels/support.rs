@@ -3,6 +3,7 @@ use s3router_emulator::{Grid, Heap, Module, launch};
 
 pub(crate) const EXPAND: &str = include_str!("../../../../core/src/kernels/cuda/expand.ptx");
 pub(crate) const MASKED_GEMM: &str = include_str!("../../../../core/src/kernels/cuda/masked_gemm.ptx");
+pub(crate) const TOPK: &str = include_str!("../../../../core/src/kernels/cuda/topk.ptx");
 pub(crate) const ROWS: &str = include_str!("../../../../core/src/kernels/cuda/rows.ptx");
 
 /// The same few numbers for every run, from 0 to 1.
@@ -87,6 +88,7 @@ pub(crate) enum Argument<'a> {
     /// Uploaded, its address passed.
     Buffer(&'a [u8]),
     U32(u32),
+    U64(u64),
     F32(f32),
     /// By value; a buffer's address goes in at each place named.
     Struct(Vec<u8>, Vec<(usize, &'a [u8])>),
@@ -115,6 +117,7 @@ pub(crate) fn run(
         packed.push(match argument {
             Argument::Buffer(bytes) => upload(bytes, &mut heap)?.to_le_bytes().to_vec(),
             Argument::U32(v) => v.to_le_bytes().to_vec(),
+            Argument::U64(v) => v.to_le_bytes().to_vec(),
             Argument::F32(v) => v.to_le_bytes().to_vec(),
             Argument::Null => vec![0; 8],
             Argument::Struct(bytes, buffers) => {
