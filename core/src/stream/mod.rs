@@ -20,6 +20,7 @@
 //! - Memory is bounded by `longest` and by what the owner leaves unread ([`Stream::backlog`]).
 
 mod agree;
+mod answers;
 mod endpoint;
 mod event;
 mod voice;
@@ -29,8 +30,9 @@ mod tests;
 
 pub use event::{Cause, Event, Language, Read, Settings, Ticket};
 
-use crate::{audio::RATE_HZ, decode::Word, engine::Transcript};
+use crate::{audio::RATE_HZ, engine::Transcript};
 use agree::Agreement;
+use answers::{Item, Utterance};
 use endpoint::{Endpointer, Turn};
 use std::{collections::VecDeque, time::Duration};
 use voice::{FRAME, Voice};
@@ -41,25 +43,6 @@ const HOP: u64 = 320;
 const CERTAIN: f64 = 0.6;
 /// The least audio worth an interim reading, samples: 0.32 s.
 const SOME: u64 = 5120;
-
-/// What waits for its turn to be told.
-#[derive(Debug)]
-enum Item<L> {
-    Utterance(Utterance<L>),
-    Flushed,
-    Closed,
-}
-
-#[derive(Debug)]
-struct Utterance<L> {
-    id: u64,
-    start: u64,
-    end: u64,
-    cause: Cause,
-    language: L,
-    agreement: Agreement,
-    heard: Option<Transcript>,
-}
 
 /// One stream; see the module.
 #[derive(Debug)]
@@ -184,45 +167,6 @@ impl<L: Language> Stream<L> {
         Some(self.read(self.closed, self.speech, end, false))
     }
 
-    /// Takes the engine's answer to one [`Read`].
-    pub fn heard(&mut self, ticket: Ticket, transcript: Transcript, now: Duration) {
-        let offset = seconds(ticket.from);
-        let shift = |w: Word| Word { start: w.start + offset, end: w.end + offset, ..w };
-        let words = transcript.words.into_iter().map(shift).collect();
-        let transcript = Transcript { words, ..transcript };
-        if ticket.whole {
-            let asked = |item: &&mut Item<L>| matches!(item, Item::Utterance(u) if u.id == ticket.utterance);
-            if let Some(Item::Utterance(utterance)) = self.pending.iter_mut().find(asked) {
-                utterance.heard = Some(transcript);
-            }
-            self.tell(now);
-        } else if self.is_open(ticket) {
-            self.reading = false;
-            self.partial(ticket, transcript, now);
-        }
-    }
-
-    /// An interim reading was not answered; it is asked for again when it is due again.
-    pub fn skipped(&mut self, ticket: Ticket) {
-        if !ticket.whole && self.is_open(ticket) {
-            self.reading = false;
-        }
-    }
-
-    /// What there is to tell next.
-    pub fn event(&mut self) -> Option<Event<L>> {
-        self.events.pop_front()
-    }
-
-    /// Closed audio that has no final yet.
-    pub fn backlog(&self) -> Duration {
-        let waiting = self.pending.iter().map(|item| match item {
-            Item::Utterance(u) => u.end - u.start,
-            Item::Flushed | Item::Closed => 0,
-        });
-        Duration::from_secs_f64(seconds(waiting.sum()))
-    }
-
     /// Audio taken so far.
     pub fn length(&self) -> Duration {
         Duration::from_secs_f64(seconds(self.end()))
@@ -231,11 +175,6 @@ impl<L: Language> Stream<L> {
     /// Whether somebody is speaking.
     pub fn speaking(&self) -> bool {
         self.ends.speaking()
-    }
-
-    /// Whether a reading is of the utterance that is still open, and of what has not been cleared.
-    fn is_open(&self, ticket: Ticket) -> bool {
-        ticket.utterance == self.closed && ticket.from == self.speech
     }
 
     fn end(&self) -> u64 {
@@ -337,75 +276,6 @@ impl<L: Language> Stream<L> {
         let ticket = Ticket { utterance, from, to, whole };
         Read { samples: samples.into(), language: self.language.clone(), ticket }
     }
-
-    fn partial(&mut self, ticket: Ticket, transcript: Transcript, now: Duration) {
-        let space = self.language.space();
-        let (stable, rest) = self.agreement.read(transcript.words, seconds(ticket.to));
-        let (stable, mut unstable) = (join(stable, space), join(rest, space));
-        if !stable.is_empty() && !unstable.is_empty() {
-            unstable.insert_str(0, space);
-        }
-        let lag = self.lag(ticket.to, now);
-        let (start, end) = (seconds(self.speech), seconds(ticket.to));
-        self.events.push_back(Event::Partial {
-            utterance: ticket.utterance,
-            start,
-            end,
-            stable,
-            unstable,
-            lag,
-        });
-    }
-
-    /// Tells what is at the head of the line and known.
-    fn tell(&mut self, now: Duration) {
-        while let Some(item) = self.pending.front() {
-            if matches!(item, Item::Utterance(u) if u.heard.is_none()) {
-                return;
-            }
-            match self.pending.pop_front() {
-                Some(Item::Utterance(utterance)) => self.finish(utterance, now),
-                Some(Item::Flushed) => self.events.push_back(Event::Flushed),
-                Some(Item::Closed) => {
-                    let seconds = seconds(self.end());
-                    self.events.push_back(Event::Closed { seconds, finals: self.closed });
-                }
-                None => return,
-            }
-        }
-    }
-
-    fn finish(&mut self, utterance: Utterance<L>, now: Duration) {
-        let Utterance { id, start, end, cause, language, agreement, heard } = utterance;
-        let Some(Transcript { text, words, .. }) = heard else { return };
-        let lag = self.lag(end, now);
-        while self.arrivals.front().is_some_and(|(to, _)| *to < end) {
-            self.arrivals.pop_front();
-        }
-        let revised = !text.starts_with(&join(agreement.stable(), language.space()));
-        let (start, end) = (seconds(start), seconds(end));
-        let utterance = id;
-        self.events.push_back(Event::Final {
-            utterance,
-            start,
-            end,
-            text,
-            words,
-            language,
-            cause,
-            revised,
-            lag,
-        });
-    }
-
-    fn lag(&self, sample: u64, now: Duration) -> Duration {
-        let came = self.arrivals.iter().find(|(to, _)| *to >= sample).map_or(now, |(_, came)| *came);
-        now.saturating_sub(came)
-    }
-}
-
-fn join(words: &[Word], space: &str) -> String {
-    words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>().join(space)
 }
 
 fn samples(time: Duration) -> usize {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     audio::{self, Channels, Limits},
+    decode::Word,
     demo::CLIPS,
 };
 use proptest::prelude::*;
