@@ -21,7 +21,11 @@ impl PanelMask {
     pub fn new(layout: impl Into<Layout>, mask: &BitMask) -> Self {
         let layout = layout.into().or_scalar();
         let words = match layout {
-            Layout::Panels(tier) => panels(tier.panel(), mask),
+            Layout::Panels(tier) => match tier.panel() {
+                8 => panels::<1>(mask),
+                16 => panels::<2>(mask),
+                _ => panels::<4>(mask),
+            },
             Layout::Tiles => tiles(mask),
         };
         Self { layout, rows: mask.rows(), cols: mask.cols(), words }
@@ -74,93 +78,83 @@ impl std::fmt::Debug for PanelMask {
     }
 }
 
-/// The words of panels `panel` outputs wide.
-fn panels(panel: usize, mask: &BitMask) -> Vec<u8> {
-    let (rows, cols, stride, bytes) = (mask.rows(), mask.cols(), mask.stride(), panel / 8);
-    let mut words = vec![0u8; rows.div_ceil(panel) * cols * bytes];
-    if cols == 0 {
-        return words;
+/// Blocks of bits turned side by side, so that the compiler turns them in one vector.
+const LANES: usize = 8;
+
+/// 32 columns of each of `R` rows, for [`LANES`] steps of 32 columns: word `[row][step]`; zeros beyond the mask.
+fn block<const R: usize>(mask: &BitMask, row: usize, step: usize) -> [[u32; LANES]; R] {
+    let stride = mask.stride();
+    let mut block = [[0; LANES]; R];
+    for (lanes, row) in block.iter_mut().zip(row..mask.rows()) {
+        let bytes = &mask.bytes()[row * stride + step * 4..(row + 1) * stride];
+        for (lane, part) in lanes.iter_mut().zip(bytes.chunks(4)) {
+            let mut four = [0; 4];
+            four[..part.len()].copy_from_slice(part);
+            *lane = u32::from_le_bytes(four);
+        }
     }
-    words.par_chunks_mut(cols * bytes).enumerate().for_each(|(index, words)| {
-        for byte in 0..bytes {
-            let first = index * panel + byte * 8;
-            for column in 0..stride {
-                // Eight rows' bits of eight columns, turned: byte k then holds column k, bit j row j.
-                let rows = std::array::from_fn(|j| match first + j < rows {
-                    true => mask.bytes()[(first + j) * stride + column],
-                    false => 0,
-                });
-                let turned = turn_bits(u64::from_le_bytes(rows)).to_le_bytes();
-                for (k, bits) in turned.into_iter().enumerate().take(cols - column * 8) {
-                    words[(column * 8 + k) * bytes + byte] = bits;
+    block
+}
+
+/// Lets bits of rows `size` apart change places, in every block: those of `from`, the columns that stay below, with
+/// those `shift` columns further.
+fn exchange<const R: usize>(block: &mut [[u32; LANES]; R], size: usize, shift: usize, from: u32) {
+    for upper in (0..R).filter(|row| row & size == 0) {
+        let (mut a, mut b) = (block[upper], block[upper + size]);
+        for (a, b) in a.iter_mut().zip(&mut b) {
+            let swap = (*a >> shift ^ *b) & from;
+            *b ^= swap;
+            *a ^= swap << shift;
+        }
+        (block[upper], block[upper + size]) = (a, b);
+    }
+}
+
+/// The words of panels `8 · BYTES` outputs wide; 32 rows, so several narrow panels, are turned at once.
+fn panels<const BYTES: usize>(mask: &BitMask) -> Vec<u8> {
+    let cols = mask.cols();
+    let mut words = vec![0u8; mask.rows().div_ceil(8 * BYTES) * cols * BYTES];
+    words.par_chunks_mut((cols * 4).max(1)).enumerate().for_each(|(group, words)| {
+        for first in (0..cols.div_ceil(32)).step_by(LANES) {
+            let mut block = block::<32>(mask, group * 32, first);
+            for (size, from) in
+                [(16, 0x0000_ffff), (8, 0x00ff_00ff), (4, 0x0f0f_0f0f), (2, 0x3333_3333), (1, 0x5555_5555)]
+            {
+                exchange(&mut block, size, size, from);
+            }
+            // Word `[column][step]` now holds a bit for each of the 32 rows.
+            for (panel, words) in words.chunks_mut(cols * BYTES).enumerate() {
+                let words = words[first * 32 * BYTES..].as_chunks_mut::<BYTES>().0;
+                for (step, words) in words.chunks_mut(32).take(LANES).enumerate() {
+                    for (steps, word) in block.iter().zip(words) {
+                        let bytes = steps[step].to_le_bytes();
+                        word.copy_from_slice(&bytes[panel * BYTES..][..BYTES]);
+                    }
                 }
             }
         }
     });
     words
 }
-
-/// Turns an 8 × 8 bit matrix (Hacker's Delight 7-3): bit `8 i + j` goes to `8 j + i`.
-fn turn_bits(mut x: u64) -> u64 {
-    for (shift, mask) in
-        [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0x0000_0000_f0f0_f0f0)]
-    {
-        let swap = (x ^ (x >> shift)) & mask;
-        x ^= swap ^ (swap << shift);
-    }
-    x
-}
-
-/// Tiles turned side by side, so that the compiler turns them in one vector.
-const LANES: usize = 8;
 
 /// The words of tiles: a word holds 16 outputs' bits of two neighbouring inputs.
 fn tiles(mask: &BitMask) -> Vec<u8> {
-    let (rows, stride, steps) = (mask.rows(), mask.stride(), mask.cols().div_ceil(32));
-    let mut words = vec![0u8; rows.div_ceil(32) * steps * 128];
-    if steps == 0 {
-        return words;
-    }
-    words.par_chunks_mut(steps * 128).enumerate().for_each(|(panel, words)| {
+    let steps = mask.cols().div_ceil(32);
+    let mut words = vec![0u8; mask.rows().div_ceil(32) * steps * 128];
+    words.par_chunks_mut((steps * 128).max(1)).enumerate().for_each(|(panel, words)| {
         for half in 0..2 {
             for first in (0..steps).step_by(LANES) {
-                // Row j's 32 columns of each step: word [j][step].
-                let mut block = [[0u32; LANES]; 16];
-                for (j, lanes) in block.iter_mut().enumerate() {
-                    let row = panel * 32 + half * 16 + j;
-                    if row < rows {
-                        let bytes = &mask.bytes()[row * stride..(row + 1) * stride];
-                        for (lane, part) in lanes.iter_mut().zip(bytes[first * 4..].chunks(4)) {
-                            let mut four = [0; 4];
-                            four[..part.len()].copy_from_slice(part);
-                            *lane = u32::from_le_bytes(four);
-                        }
-                    }
+                let mut block = block::<16>(mask, panel * 32 + half * 16, first);
+                for (size, from) in [(8, 0x0000_ffff), (4, 0x00ff_00ff), (2, 0x0f0f_0f0f), (1, 0x3333_3333)] {
+                    exchange(&mut block, size, 2 * size, from);
                 }
-                turn_pairs(&mut block);
-                for (pair, lanes) in block.iter().enumerate() {
-                    for (lane, word) in lanes.iter().enumerate().take(steps - first) {
-                        let at = (((first + lane) * 2 + half) * 16 + pair) * 4;
-                        words[at..at + 4].copy_from_slice(&word.to_le_bytes());
+                for (step, words) in words[first * 128..].chunks_mut(128).take(LANES).enumerate() {
+                    for (steps, word) in block.iter().zip(words[half * 64..].as_chunks_mut::<4>().0) {
+                        *word = steps[step].to_le_bytes();
                     }
                 }
             }
         }
     });
     words
-}
-
-/// Turns 16 × 16 matrices of pairs of bits, one a lane: blocks of 8, then 4, 2 and 1 change places.
-fn turn_pairs(block: &mut [[u32; LANES]; 16]) {
-    for (size, mask) in [(8, 0x0000_ffff), (4, 0x00ff_00ff), (2, 0x0f0f_0f0f), (1, 0x3333_3333)] {
-        for upper in (0..16).filter(|row| row & size == 0) {
-            let (mut a, mut b) = (block[upper], block[upper + size]);
-            for (a, b) in a.iter_mut().zip(&mut b) {
-                let swap = (*a >> (2 * size) ^ *b) & mask;
-                *b ^= swap;
-                *a ^= swap << (2 * size);
-            }
-            (block[upper], block[upper + size]) = (a, b);
-        }
-    }
 }
