@@ -26,6 +26,14 @@ pub(super) struct Subject {
     pub(super) pack_load_ms: Vec<f64>,
 }
 
+/// Milliseconds of rounds.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    pub(super) ms: Vec<f64>,
+    /// Of the same utterances all in one language; empty where `ms` has no other.
+    pub(super) one_language_ms: Vec<f64>,
+}
+
 impl Subject {
     pub(super) fn load(args: &BenchArgs) -> Result<Self> {
         let start = Instant::now();
@@ -89,23 +97,34 @@ impl Subject {
         Ok(())
     }
 
-    /// Milliseconds of each round of `batch` utterances `seconds` long, languages in turn; after one that does not
-    /// count, unless they are long.
-    pub(super) fn time(&self, seconds: f64, batch: usize, rounds: usize) -> Result<Vec<f64>> {
+    /// Rounds of `batch` utterances `seconds` long, languages in turn; where there are several, each round is
+    /// followed by one of the same utterances in one language.
+    pub(super) fn time(&self, seconds: f64, batch: usize, rounds: usize) -> Result<Rounds> {
         let samples = random::noise((seconds * f64::from(RATE_HZ)) as usize);
-        let utterance =
-            |row: usize| Utterance::new(Arc::clone(&samples), &self.packs[row % self.packs.len()]);
-        let batch: Vec<_> = (0..batch).map(utterance).collect();
-        // Long audio comes in windows, of which the first warm up for the rest.
-        if seconds <= 60.0 {
-            self.engine.emissions(&batch)?;
-        }
-        let round = |_| {
-            let start = Instant::now();
-            self.engine.emissions(&batch)?;
-            Ok(ms(start))
+        let in_turn = |languages: usize| -> Vec<Utterance> {
+            let pack = |row| &self.packs[row % languages];
+            (0..batch).map(|row| Utterance::new(Arc::clone(&samples), pack(row))).collect()
         };
-        (0..rounds).map(round).collect()
+        let several = self.packs.len() > 1 && batch > 1;
+        let (mixed, alone) = (in_turn(self.packs.len()), in_turn(1));
+        // One that does not count. Long audio comes in windows, of which the first warm up for the rest.
+        if seconds <= 60.0 {
+            self.engine.emissions(&mixed)?;
+        }
+        let mut found = Rounds::default();
+        for _ in 0..rounds {
+            found.ms.push(self.round(&mixed)?);
+            if several {
+                found.one_language_ms.push(self.round(&alone)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn round(&self, batch: &[Utterance]) -> Result<f64> {
+        let start = Instant::now();
+        self.engine.emissions(batch)?;
+        Ok(ms(start))
     }
 
     /// Milliseconds of each of 1000 changes of language: finding the pack and leasing it. No weight is touched.

@@ -15,12 +15,13 @@ use std::{io::Write, path::PathBuf};
 #[command(after_help = "\
 Examples:
   s3router bench
-  s3router bench --backbone random:xlsr-300m --seconds 10 --batch 4 --languages 4
+  s3router bench --backbone random:xlsr-300m --seconds 10 --batch 8 --languages 8
   s3router bench --backbone random:xlsr-300m --precision bf16 --json | jq .rtfx
   s3router bench --backbone random:xlsr-300m --sweep 1,10,60,600 --plot rtfx.svg
 
 Weights, masks (8 % dropped from every feed-forward weight) and audio are random where they are not loaded:
-speed does not depend on their values. RTFx is audio seconds per wall second, by the median round.")]
+speed does not depend on their values. RTFx is audio seconds per wall second, by the median round. With several
+languages, rounds alternate with the same utterances in one language, and both are compared.")]
 pub struct BenchArgs {
     /// `demo`, a directory, a file, `hf:ORG/NAME`, or random weights of a shape: `random:xlsr-300m`, `random:xlsr-1b`
     #[arg(long, default_value = "demo")]

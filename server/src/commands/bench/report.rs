@@ -1,6 +1,9 @@
 //! What was measured, as JSON or for the eye.
 
-use super::{BenchArgs, measure::Subject};
+use super::{
+    BenchArgs,
+    measure::{Rounds, Subject},
+};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -13,6 +16,8 @@ pub(super) struct Report {
     best_rtfx: f64,
     p50_ms: f64,
     p95_ms: f64,
+    /// By the fastest rounds, against that of the same utterances in one language; only for several languages.
+    against_one_language: Option<f64>,
     /// Weights from their source to packed and fingerprinted.
     load_ms: f64,
     /// One pack from disk to ready, median.
@@ -34,15 +39,17 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(args: &BenchArgs, subject: &Subject, rounds: &[f64]) -> Result<Self> {
+    pub(super) fn new(args: &BenchArgs, subject: &Subject, rounds: &Rounds) -> Result<Self> {
         let speed = |ms: f64| args.seconds * args.batch as f64 / (ms / 1e3);
-        let p50_ms = quantile(rounds, 0.5);
+        let (p50_ms, best_ms) = (quantile(&rounds.ms, 0.5), quantile(&rounds.ms, 0.0));
+        let alone = Some(&rounds.one_language_ms).filter(|ms| !ms.is_empty());
         let memory = |key| crate::memory::status(key);
         Ok(Self {
             rtfx: speed(p50_ms),
-            best_rtfx: speed(quantile(rounds, 0.0)),
+            best_rtfx: speed(best_ms),
             p50_ms,
-            p95_ms: quantile(rounds, 0.95),
+            p95_ms: quantile(&rounds.ms, 0.95),
+            against_one_language: alone.map(|ms| quantile(ms, 0.0) / best_ms),
             load_ms: subject.load_ms,
             pack_load_ms: quantile(&subject.pack_load_ms, 0.5),
             switch_ms: quantile(&subject.switches()?, 0.5),
@@ -63,9 +70,12 @@ impl Report {
         let mib = |bytes: Option<u64>| {
             bytes.map_or("unknown".into(), |b| format!("{:.0} MiB", b as f64 / 1_048_576.0))
         };
+        let alone = self
+            .against_one_language
+            .map_or(String::new(), |ratio| format!(", {ratio:.3} of that of one language"));
         format!(
             "{} · {} s × {} in {} language(s) · {} threads · {} {}\n\
-             RTFx       {:.2} (best round: {:.2})\n\
+             RTFx       {:.2} (best round: {:.2}{alone})\n\
              round      {:.1} ms (95 %: {:.1} ms)\n\
              load       {:.0} ms, a pack {:.1} ms, a switch {:.4} ms\n\
              memory     {} (peak: {})",
@@ -114,7 +124,7 @@ pub(super) struct Point {
 impl Sweep {
     pub(super) fn new(args: &BenchArgs, subject: &Subject, lengths: &[f64]) -> Result<Self> {
         let point = |&seconds: &f64| {
-            let p50_ms = quantile(&subject.time(seconds, 1, args.rounds)?, 0.5);
+            let p50_ms = quantile(&subject.time(seconds, 1, args.rounds)?.ms, 0.5);
             Ok(Point { seconds, rtfx: seconds / (p50_ms / 1e3), p50_ms, ms_per_second: p50_ms / seconds })
         };
         Ok(Self {

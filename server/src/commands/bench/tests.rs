@@ -27,11 +27,14 @@ fn the_demo_is_measured_with_two_languages_and_the_contracts_keys() {
     }
     assert_eq!((report["precision"].as_str(), report["batch"].as_u64()), (Some("f32"), Some(3)));
     assert_eq!((report["masked"].as_bool(), report["languages"].as_u64()), (Some(true), Some(2)));
+    assert!(report["against_one_language"].as_f64().is_some_and(|ratio| ratio > 0.0), "{report}");
 }
 
 #[test]
 fn open_gates_and_packs_of_a_folder_are_measured_too() {
-    assert_eq!(report("--seconds 0.2 --rounds 1 --open")["masked"], false);
+    let open = report("--seconds 0.2 --rounds 1 --open");
+    assert_eq!(open["masked"], false);
+    assert!(open["against_one_language"].is_null(), "{open}");
 
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().display().to_string();
