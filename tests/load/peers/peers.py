@@ -33,11 +33,12 @@ def main():
     p.add_argument("--batch", type=int, nargs="+", default=[1, 4, 8])
     p.add_argument("--seconds", type=float, default=10)
     p.add_argument("--threads", type=int, default=os.cpu_count())
-    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--rounds", type=int, default=2)
     p.add_argument("--reps", type=int, default=3, help="timed forwards of a process at batch 1; fewer at larger ones")
     p.add_argument("--only", nargs="+", choices=PEERS, default=PEERS)
     p.add_argument("--prefix", default="", help="put before every timed command: taskset, a lock, nice")
     p.add_argument("--json", type=Path, help="where to write every measurement; what it holds already counts too")
+    p.add_argument("--table", type=Path, help="where to write the tables, as Markdown")
     p.add_argument("--time-only", action="store_true", help="measure, and leave logits and tables to a later --rounds 0")
     args = p.parse_args()
     prepare(args.dir, args.seconds)
@@ -48,10 +49,20 @@ def main():
     found, distances = before.get("measured", []), before.get("distances", {})
     for round_ in range(args.rounds):
         for batch in args.batch:
-            found += [measure(args, peer, batch, round_) for peer in args.only]
+            for peer in args.only:
+                found.append(measure(args, peer, batch, round_))
+                keep(args, found, distances)
     if not args.time_only:
         distances |= {peer: distance(args, peer) for peer in args.only if peer not in distances}
-        print(table(args, found, distances), goals(args, found), sep="\n\n")
+        keep(args, found, distances)
+        text = "\n\n".join([table(args, found, distances), goals(args, found), about(args, found)]) + "\n"
+        print(text, end="")
+        if args.table:
+            args.table.write_text(text)
+
+
+def keep(args, found, distances):
+    """Writes what is known so far: an hour that is cut short is not lost."""
     if args.json:
         args.json.write_text(json.dumps(
             {"machine": machine(), "seconds": args.seconds, "threads": args.threads, "versions": versions(),
@@ -144,6 +155,14 @@ def goals(args, found):
             cells = " | ".join(ratio(found, ours, other, b) for b in args.batch)
             lines.append(f"| {ours} ≥ {least} × {other} | {cells} |".replace("_", " "))
     return "\n".join(lines)
+
+
+def about(args, found):
+    """Where the figures come from."""
+    named = ", ".join(f"{name} {version}" for name, version in versions().items())
+    rounds = max((sum((m["peer"], m["batch"]) == (p, b) for m in found) for p in args.only for b in args.batch), default=0)
+    return (f"{machine()['cpu']}, {args.threads} threads, {rounds} rounds in turn; {named}. Made by\n"
+            "`tests/load/peers/run.sh --json tests/load/peers/results.json --table tests/load/peers/table.md`.")
 
 
 def machine():
