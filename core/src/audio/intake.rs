@@ -1,6 +1,6 @@
 //! Where decoded blocks go, whatever made them: each is checked, mixed or split, and resampled at once.
 
-use super::{Cancel, Channels, Limits, MAX_CHANNELS, MAX_SPLIT_CHANNELS, RATES_HZ, Resampler};
+use super::{Cancel, Channels, Limits, MAX_CHANNELS, MAX_SPLIT_CHANNELS, RATE_HZ, RATES_HZ, Resampler};
 use crate::{Error, Result};
 
 /// The largest sample taken for audio: float files scaled as 32-bit integers reach it, garbage exceeds it.
@@ -70,6 +70,19 @@ impl Intake {
         })
     }
 
+    /// The same, whose samples keep their own rate: whoever takes them resamples.
+    pub(super) fn at_its_own_rate(mut self) -> Result<Self> {
+        for lane in &mut self.lanes {
+            lane.resampler = Resampler::new(RATE_HZ)?;
+        }
+        Ok(self)
+    }
+
+    /// Of the blocks, Hz.
+    pub(super) fn rate_hz(&self) -> u32 {
+        self.rate_hz
+    }
+
     /// Whether blocks of this rate and channel count belong here.
     pub(super) fn expects(&self, rate_hz: u32, channels: usize) -> bool {
         (self.rate_hz, self.channels) == (rate_hz, channels)
@@ -127,7 +140,7 @@ impl Intake {
         )))
     }
 
-    /// The 16 kHz samples of the first lane so far, taken out.
+    /// The samples of the first lane so far, taken out.
     pub(super) fn drain(&mut self) -> Vec<f32> {
         self.lanes.first_mut().map(|lane| std::mem::take(&mut lane.samples)).unwrap_or_default()
     }

@@ -3,16 +3,13 @@
 //! PCM, bare or in a WAV, is read where it stands. Containers are read by the same readers as whole files, which
 //! ask for bytes when they want them; so each runs on a thread of its own in lockstep with [`Live::push`]: it works
 //! while `push` waits, and waits while nothing is pushed. What comes out does not depend on how the bytes were cut.
+//!
+//! Either gives samples at the rate of the audio. They are resampled here, where [`Live::flush`] can get at the last.
 
-use super::{Cancel, Channels, Container, Intake, Limits, RawFormat, demux, raw::Pcm, sniff, wav};
-use crate::{Error, Result};
-use std::{
-    io::Read,
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{Receiver, Sender, channel},
-    },
+use super::{
+    Cancel, Channels, Container, Intake, Limits, RawFormat, Resampler, raw::Pcm, reader::Reader, sniff, wav,
 };
+use crate::{Error, Result};
 
 /// Enough to tell any container.
 const HEAD_BYTES: usize = 12;
@@ -26,6 +23,8 @@ const ENDLESS: Limits = Limits { max_seconds: f64::INFINITY };
 pub struct Live {
     raw: Option<RawFormat>,
     state: State,
+    /// From the rate of the audio to ours; there is none before the first samples, nor right after a flush.
+    resampler: Option<Resampler>,
 }
 
 #[derive(Debug)]
@@ -39,6 +38,13 @@ enum State {
     Over,
 }
 
+/// Samples as they were recorded.
+pub(super) struct Recorded {
+    /// `(S,)`, mixed to one channel.
+    pub(super) samples: Vec<f32>,
+    pub(super) rate_hz: u32,
+}
+
 impl Live {
     /// A decoder for what `raw` describes, or for whatever container the first bytes show. The header of a
     /// container wins over `raw`, as it does for whole files.
@@ -49,7 +55,7 @@ impl Live {
         if let Some(format) = &raw {
             Pcm::described(format, open)?;
         }
-        Ok(Self { raw, state: State::Unknown(Vec::new()) })
+        Ok(Self { raw, state: State::Unknown(Vec::new()), resampler: None })
     }
 
     /// Takes bytes and returns the samples that they complete, mixed to one channel.
@@ -58,11 +64,31 @@ impl Live {
     /// [`Error::UnsupportedMedia`] as soon as the bytes are no known audio, [`Error::UndecodableAudio`] once they
     /// are broken; the stream is over then.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<f32>> {
-        let outcome = self.advance(bytes, false);
+        let outcome = self.advance(bytes, false).and_then(|recorded| self.resample(recorded));
         if outcome.is_err() {
             self.state = State::Over;
         }
         outcome
+    }
+
+    /// The samples of what was pushed that are still in the resampler (up to 48 ms, none at 16 kHz), as if the audio
+    /// ended here. What is pushed next is resampled like the beginning of another recording.
+    ///
+    /// # Errors
+    /// None on any input, as those of the resampler.
+    pub fn flush(&mut self) -> Result<Vec<f32>> {
+        let mut tail = Vec::new();
+        // Of PCM the first bytes wait until they are too many for a header; here they wait no longer.
+        if self.raw.is_some()
+            && matches!(&self.state, State::Unknown(h) if (1..HEAD_BYTES).contains(&h.len()))
+        {
+            let recorded = self.advance(&[], true)?;
+            tail = self.resample(recorded)?;
+        }
+        if let Some(resampler) = self.resampler.take() {
+            resampler.finish(&mut tail)?;
+        }
+        Ok(tail)
     }
 
     /// Whether pushing is little more than copying; a container has codecs to run, and may start a thread.
@@ -75,29 +101,38 @@ impl Live {
     /// # Errors
     /// As [`Live::push`]: a header may have been cut short.
     pub fn finish(mut self) -> Result<Vec<f32>> {
-        let mut samples = match &self.state {
-            State::Unknown(head) if !head.is_empty() => self.advance(&[], true)?,
-            _ => Vec::new(),
-        };
-        match self.state {
-            State::Unknown(head) if head.is_empty() => {}
-            State::Unknown(_) => {
+        let mut samples = Vec::new();
+        if matches!(&self.state, State::Unknown(head) if !head.is_empty()) {
+            let recorded = self.advance(&[], true)?;
+            samples = self.resample(recorded)?;
+        }
+        let last = match std::mem::replace(&mut self.state, State::Over) {
+            State::Unknown(head) if !head.is_empty() => {
                 return Err(Error::UndecodableAudio("the audio ends inside its header: was it cut?".into()));
             }
-            State::Pcm(pcm, _) => match pcm.finish() {
-                Ok(lanes) => samples.extend(lanes.into_iter().flatten()),
-                Err(Error::EmptyAudio) => {}
-                Err(error) => return Err(error),
-            },
-            State::Container(reader) => samples.extend(reader.finish()?),
-            State::Over => {}
-        }
+            State::Container(reader) => reader.finish()?,
+            // A last frame that is not whole is left out.
+            State::Unknown(_) | State::Pcm(..) | State::Over => None,
+        };
+        samples.extend(self.resample(last)?);
+        samples.extend(self.flush()?);
         Ok(samples)
     }
 
-    fn advance(&mut self, bytes: &[u8], last: bool) -> Result<Vec<f32>> {
+    fn resample(&mut self, recorded: Option<Recorded>) -> Result<Vec<f32>> {
+        let mut out = Vec::new();
+        let Some(Recorded { samples, rate_hz }) = recorded else { return Ok(out) };
+        let resampler = match &mut self.resampler {
+            Some(resampler) => resampler,
+            none => none.insert(Resampler::new(rate_hz)?),
+        };
+        resampler.push(&samples, &mut out)?;
+        Ok(out)
+    }
+
+    fn advance(&mut self, bytes: &[u8], last: bool) -> Result<Option<Recorded>> {
         match &mut self.state {
-            State::Over => Ok(Vec::new()),
+            State::Over => Ok(None),
             State::Pcm(pcm, left) => {
                 let taken =
                     left.map_or(bytes.len(), |n| bytes.len().min(usize::try_from(n).unwrap_or(usize::MAX)));
@@ -105,18 +140,18 @@ impl Live {
                     *left -= taken as u64;
                 }
                 pcm.push(&bytes[..taken])?;
-                Ok(pcm.drain())
+                Ok(Some(Recorded { samples: pcm.drain(), rate_hz: pcm.rate_hz() }))
             }
             State::Container(reader) => reader.push(bytes),
             State::Unknown(head) => {
                 head.extend_from_slice(bytes);
                 if head.len() < HEAD_BYTES && !last {
-                    return Ok(Vec::new());
+                    return Ok(None);
                 }
                 let head = std::mem::take(head);
                 let Some((state, rest)) = recognise(&head, self.raw.as_ref(), last)? else {
                     self.state = State::Unknown(head);
-                    return Ok(Vec::new());
+                    return Ok(None);
                 };
                 self.state = state;
                 self.advance(&head[rest..], last)
@@ -148,121 +183,6 @@ fn recognise(head: &[u8], raw: Option<&RawFormat>, last: bool) -> Result<Option<
     Ok(Some((State::Container(Reader::start(container)?), start)))
 }
 
-fn open(rate_hz: u32, channels: usize) -> Result<Intake> {
-    Intake::new(rate_hz, channels, Channels::Mix, &ENDLESS, Cancel::default())
-}
-
-/// A container's reader on its thread.
-#[derive(Debug)]
-struct Reader {
-    bytes: Sender<Vec<u8>>,
-    told: Receiver<Told>,
-    /// The reader has come to the end by itself.
-    over: bool,
-}
-
-enum Told {
-    Samples(Vec<f32>),
-    /// All that was given is used up.
-    Hungry,
-    Over(Result<Vec<f32>>),
-}
-
-impl Reader {
-    fn start(container: Container) -> Result<Self> {
-        let (bytes, given) = channel();
-        let (tell, told) = channel();
-        let source = Source { given, tell: tell.clone(), piece: Vec::new(), at: 0 };
-        std::thread::Builder::new()
-            .name("audio".into())
-            .spawn(move || {
-                let each = |samples| drop(tell.send(Told::Samples(samples)));
-                let end = demux::decode_live(Locked(Mutex::new(source)), container, open, each);
-                // Nobody may listen any more.
-                let _ = tell.send(Told::Over(end));
-            })
-            .map_err(|e| Error::Batch(format!("no thread for a decoder: {e}")))?;
-        let mut reader = Self { bytes, told, over: false };
-        reader.gather()?;
-        Ok(reader)
-    }
-
-    fn push(&mut self, bytes: &[u8]) -> Result<Vec<f32>> {
-        if self.over || bytes.is_empty() || self.bytes.send(bytes.to_vec()).is_err() {
-            return Ok(Vec::new());
-        }
-        self.gather()
-    }
-
-    fn finish(self) -> Result<Vec<f32>> {
-        let Self { bytes, told, over } = self;
-        drop(bytes);
-        if over {
-            return Ok(Vec::new());
-        }
-        let mut samples = Vec::new();
-        loop {
-            match told.recv() {
-                Ok(Told::Samples(more)) => samples.extend(more),
-                // It learns of the end by asking.
-                Ok(Told::Hungry) => {}
-                Ok(Told::Over(end)) => {
-                    samples.extend(end?);
-                    return Ok(samples);
-                }
-                Err(_) => return Err(broke_down()),
-            }
-        }
-    }
-
-    /// What the reader makes of what it has, until it wants more.
-    fn gather(&mut self) -> Result<Vec<f32>> {
-        let mut samples = Vec::new();
-        loop {
-            match self.told.recv() {
-                Ok(Told::Samples(more)) => samples.extend(more),
-                Ok(Told::Hungry) => return Ok(samples),
-                Ok(Told::Over(end)) => {
-                    self.over = true;
-                    samples.extend(end?);
-                    return Ok(samples);
-                }
-                Err(_) => return Err(broke_down()),
-            }
-        }
-    }
-}
-
-fn broke_down() -> Error {
-    Error::UndecodableAudio("the decoder broke down".into())
-}
-
-/// The bytes as the reader's thread sees them.
-struct Source {
-    given: Receiver<Vec<u8>>,
-    tell: Sender<Told>,
-    piece: Vec<u8>,
-    at: usize,
-}
-
-impl Source {
-    fn read(&mut self, out: &mut [u8]) -> usize {
-        if self.at == self.piece.len() {
-            let _ = self.tell.send(Told::Hungry);
-            (self.piece, self.at) = (self.given.recv().unwrap_or_default(), 0);
-        }
-        let n = out.len().min(self.piece.len() - self.at);
-        out[..n].copy_from_slice(&self.piece[self.at..self.at + n]);
-        self.at += n;
-        n
-    }
-}
-
-/// A source that symphonia may share between threads, though it never does.
-struct Locked(Mutex<Source>);
-
-impl Read for Locked {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        Ok(self.0.get_mut().unwrap_or_else(PoisonError::into_inner).read(out))
-    }
+pub(super) fn open(rate_hz: u32, channels: usize) -> Result<Intake> {
+    Intake::new(rate_hz, channels, Channels::Mix, &ENDLESS, Cancel::default())?.at_its_own_rate()
 }

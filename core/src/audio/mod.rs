@@ -22,6 +22,7 @@ mod live;
 mod mp4;
 mod opus;
 mod raw;
+mod reader;
 mod resample;
 mod sniff;
 mod wav;

@@ -173,7 +173,12 @@ impl Pcm {
         Ok(())
     }
 
-    /// The 16 kHz samples of the first channel so far, taken out.
+    /// Of the samples as they come, Hz.
+    pub(super) fn rate_hz(&self) -> u32 {
+        self.intake.rate_hz()
+    }
+
+    /// The samples of the first channel so far, taken out.
     pub(super) fn drain(&mut self) -> Vec<f32> {
         self.intake.drain()
     }

@@ -25,6 +25,12 @@ pub struct Resampler {
     delay: usize,
 }
 
+impl std::fmt::Debug for Resampler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resampler").field("rate_hz", &self.rate_hz).finish_non_exhaustive()
+    }
+}
+
 impl Resampler {
     /// A resampler from `rate_hz`.
     ///
