@@ -132,10 +132,13 @@ pub struct Transcription {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub model: Option<String>,
-    /// Wins over the one in `model`.
+    /// Wins over the one in `model`. Without either, and with `auto`, each item is heard for itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub language: Option<String>,
+    /// Where the language is heard: only these are considered; all when left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<String>,
 }
 
 /// Where turns end.

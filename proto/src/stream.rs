@@ -3,7 +3,7 @@
 //! Rules: `seq` rises by one with each message of the server; a final never changes; `stable` only grows within an
 //! utterance; finals tile the audio from its first sample to `stop`; `lang` counts from the next utterance on.
 
-use crate::{ErrorBody, PackRef, Word};
+use crate::{Alternative, ErrorBody, LanguageScore, PackRef, Word};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -25,8 +25,11 @@ pub enum ClientMessage {
     },
     /// The next utterance is read under another language.
     Lang {
-        /// The language, under any of its names.
+        /// The language, under any of its names, or `auto`.
         lang: String,
+        /// With `auto`: only these are considered.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        languages: Vec<String>,
     },
     /// Still there, though silent.
     Keepalive,
@@ -39,10 +42,14 @@ pub enum ClientMessage {
 #[serde(default, deny_unknown_fields)]
 #[schema(as = StreamStart)]
 pub struct Start {
-    /// Language, under any of its names: `zh_TW`, `zh-TW`, `sv`.
+    /// Language, under any of its names: `zh_TW`, `zh-TW`, `sv`. `auto` hears of each utterance which it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "tr")]
     pub lang: Option<String>,
+    /// With `lang=auto`: only these languages are considered; in the query separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub languages: Option<Vec<String>>,
     /// `pcm_s16le`, `pcm_f32le` and other headerless PCM, or `wav`, `ogg_opus`, `webm_opus`. Containers are told by
     /// their content, whatever is said here; left out, a `sample_rate` means `pcm_s16le`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +75,53 @@ pub struct Start {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, default = true)]
     pub words: Option<bool>,
+    /// Readings that finals list, best first, with scores; more than one needs the beam.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, maximum = 10, default = 0)]
+    pub alternatives: Option<u8>,
+    /// `greedy` or `beam`; what needs the beam chooses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, default = "greedy")]
+    pub decoder: Option<String>,
+    /// Prefixes that the beam keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1, maximum = 256, default = 32)]
+    pub beam: Option<u16>,
+    /// Phrases to expect, 100 at most; in the query one by one.
+    #[serde(alias = "keyterms", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub keyterm: Option<Vec<String>>,
+    /// Nats added for each symbol of a key term that is heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = -10, maximum = 10, default = 1.5)]
+    pub boost: Option<f32>,
+    /// Weight of the n-grams that lie beside the pack, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, maximum = 5)]
+    pub lm_weight: Option<f32>,
+}
+
+impl Start {
+    /// The same, with `other`'s word where this one says nothing.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            lang: self.lang.or(other.lang),
+            languages: self.languages.or(other.languages),
+            encoding: self.encoding.or(other.encoding),
+            sample_rate: self.sample_rate.or(other.sample_rate),
+            channel_count: self.channel_count.or(other.channel_count),
+            interim: self.interim.or(other.interim),
+            endpointing_ms: self.endpointing_ms.or(other.endpointing_ms),
+            words: self.words.or(other.words),
+            alternatives: self.alternatives.or(other.alternatives),
+            decoder: self.decoder.or(other.decoder),
+            beam: self.beam.or(other.beam),
+            keyterm: self.keyterm.or(other.keyterm),
+            boost: self.boost.or(other.boost),
+            lm_weight: self.lm_weight.or(other.lm_weight),
+        }
+    }
 }
 
 /// What the server says.
@@ -81,10 +135,12 @@ pub enum ServerMessage {
         seq: u64,
         /// Names this stream in the server's log.
         session: String,
-        /// Canonical id of the language.
+        /// Canonical id of the language, or `auto`.
         lang: String,
-        /// The pack that will read the first utterance.
-        pack: PackRef,
+        /// The pack that will read the first utterance; absent with `auto`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        pack: Option<PackRef>,
         /// What is held to.
         limits: StreamLimits,
     },
@@ -102,6 +158,8 @@ pub enum ServerMessage {
         stable: String,
         /// May still change.
         unstable: String,
+        /// Canonical id of the language that was applied.
+        lang: String,
         /// How long ago the last sample that was read had come.
         lag_ms: f64,
     },
@@ -117,16 +175,26 @@ pub enum ServerMessage {
         end: f64,
         /// Empty for silence.
         text: String,
-        /// Canonical id of the language that was applied.
+        /// Canonical id of the language that was applied; `auto` where nobody spoke.
         lang: String,
-        /// The pack that made it.
-        pack: PackRef,
+        /// The pack that made it; absent with `auto` where nobody spoke.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        pack: Option<PackRef>,
+        /// With `auto`: the likeliest languages of this utterance, best first.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        languages: Option<Vec<LanguageScore>>,
         /// Mean confidence of its words; 0 without words.
         confidence: f32,
         /// Words with times on the stream's clock; absent with `words=false`.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
         words: Option<Vec<Word>>,
+        /// Readings, best first; present where they were asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        alternatives: Option<Vec<Alternative>>,
         /// False when the utterance was cut for its length and goes on in the next one.
         speech_final: bool,
         /// Present, and true, in the rare case that the text does not begin with what was last called stable.

@@ -47,6 +47,7 @@ pub struct Wish {
 /// 429 when there is no room, 504 past the deadline, and whatever is wrong with the audio.
 pub async fn transcribe(app: &App, trace: &Trace, wish: Wish) -> Result<Heard> {
     let upload = trace.begun().elapsed();
+    wish.decoding.check(&wish.tongue)?;
     let permit = app.scheduler.admit(&trace.tenant())?;
     within(app, trace, wish.deadline, work(app, trace, wish, permit, upload)).await
 }
@@ -79,20 +80,12 @@ async fn work(app: &App, trace: &Trace, wish: Wish, permit: Permit, upload: Dura
     let (pack, identified) = choose(app, &wish.tongue, &channels, &permit).await?;
     trace.speaks(&pack.meta.language);
     let reading = wish.decoding.reading(&pack)?;
-    let jobs = channels.into_iter().map(|samples| {
-        let utterance = match reading {
-            None => Utterance::new(samples, &pack),
-            Some(_) => Utterance::for_emissions(samples, &pack),
-        };
-        app.scheduler.submit(utterance, permit.clone())
-    });
-    let jobs: Vec<_> = jobs.collect();
+    let hearing: Vec<_> = channels
+        .into_iter()
+        .map(|samples| hear(app, samples.into(), &pack, reading.as_ref(), permit.clone()))
+        .collect();
     drop(permit);
-    let mut done: Vec<Done> = try_join_all(jobs).await?;
-    let mut readings = Vec::new();
-    if let Some(reading) = reading {
-        (done, readings) = read(app, &pack, reading, done).await?;
-    }
+    let (done, mut readings): (Vec<Done>, Vec<_>) = try_join_all(hearing).await?.into_iter().unzip();
 
     let longest = |pick: fn(&Done) -> Duration| done.iter().map(pick).max().unwrap_or_default();
     let (mut queue, mut infer) = (longest(|d| d.queue), longest(|d| d.infer));
@@ -107,7 +100,8 @@ async fn work(app: &App, trace: &Trace, wish: Wish, permit: Permit, upload: Dura
         channels: done.into_iter().map(|d| d.transcript).collect(),
         split,
         space: if pack.meta.word_separator.is_some() { " " } else { "" },
-        readings,
+        // There is but one channel where several readings are asked for.
+        readings: readings.pop().unwrap_or_default(),
         languages: identified.map(|i| i.scores(crate::intake::identify::TOP)),
         timing: timing(upload, decode, queue, infer, trace.begun().elapsed(), duration),
     };
@@ -172,29 +166,28 @@ async fn choose(
     Ok((best.ok_or_else(|| ApiError::internal("no candidate was ranked"))?, Some(identified)))
 }
 
-/// Searches the text where more than the best path is wanted; that counts as inference. The readings are those of
-/// the last channel: there is but one where several are asked for.
-async fn read(
+/// One channel, or one utterance of a stream, through the engine and, where more than the best path is wanted, through
+/// the search; that counts as inference. With a search comes what it found, best first.
+pub(crate) async fn hear(
     app: &App,
+    samples: Arc<[f32]>,
     pack: &Arc<LoadedPack>,
-    how: Reading,
-    mut done: Vec<Done>,
-) -> Result<(Vec<Done>, Vec<Candidate>)> {
-    let pack = Arc::clone(pack);
-    let searched = compute(app, move || {
-        let mut readings = Vec::new();
-        for Done { transcript, infer, .. } in &mut done {
-            let Some(emissions) = transcript.emissions.take() else { continue };
-            let begun = Instant::now();
-            readings = pack.read(&emissions, &how)?;
-            if let Some(best) = readings.first() {
-                (transcript.text, transcript.words) = (best.text.clone(), best.words.clone());
-            }
-            *infer += begun.elapsed();
-        }
-        Ok::<_, s3router_core::Error>((done, readings))
-    });
-    Ok(searched.await??)
+    how: Option<&Reading>,
+    permit: Permit,
+) -> Result<(Done, Vec<Candidate>)> {
+    let Some(how) = how.cloned() else {
+        let done = app.scheduler.submit(Utterance::new(samples, pack), permit).await?;
+        return Ok((done, Vec::new()));
+    };
+    let mut done = app.scheduler.submit(Utterance::for_emissions(samples, pack), permit).await?;
+    let emissions = done.transcript.emissions.take().unwrap_or_default();
+    let (pack, begun) = (Arc::clone(pack), Instant::now());
+    let readings = compute(app, move || pack.read(&emissions, &how)).await??;
+    if let Some(best) = readings.first() {
+        (done.transcript.text, done.transcript.words) = (best.text.clone(), best.words.clone());
+    }
+    done.infer += begun.elapsed();
+    Ok((done, readings))
 }
 
 /// Where the time went, rounded for the reader.

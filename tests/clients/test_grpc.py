@@ -92,6 +92,23 @@ def test_a_stream_is_covered_by_finals(speech):
     assert any(f.text for f in finals)
 
 
+def test_a_stream_hears_its_language_and_lists_readings(speech):
+    pb, stub = speech
+    rate, audio = pcm("ru")
+
+    def requests():
+        raw = pb.RawFormat(encoding="pcm_s16le", sample_rate=rate)
+        config = pb.RecognitionConfig(language="auto", languages=["tr", "ru"], raw=raw, alternatives=3)
+        yield pb.StreamingRecognizeRequest(config=pb.StreamingConfig(config=config, endpointing_ms=10_000))
+        yield pb.StreamingRecognizeRequest(audio=audio)
+
+    told = list(stub.StreamingRecognize(requests()))
+    assert not told[0].ready.HasField("pack")
+    (final,) = [m.final for m in told if m.WhichOneof("message") == "final"]
+    assert final.language == final.pack.id == final.languages[0].language == "ru"
+    assert len(final.alternatives) == 3 and final.alternatives[0].text == final.text
+
+
 def test_errors_come_from_the_closed_list(server, speech, clip):
     pb, stub = speech
     config = pb.RecognitionConfig

@@ -13,7 +13,7 @@ fn demo(lang: &str) -> Pack {
 }
 
 /// A folder with one pack of the demo, changed.
-fn folder(lang: &str, change: impl FnOnce(&mut Pack)) -> TempDir {
+pub(crate) fn folder(lang: &str, change: impl FnOnce(&mut Pack)) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut pack = demo(lang);
     change(&mut pack);
@@ -30,7 +30,7 @@ fn arpa(words: &[&str]) -> String {
 }
 
 /// The first reading beyond the best that has a word of its own, and that word.
-fn other_reading(readings: &[Alternative]) -> (String, String) {
+pub(crate) fn other_reading(readings: &[Alternative]) -> (String, String) {
     let best: Vec<&str> = readings[0].text.split(' ').collect();
     let differs = |r: &Alternative| {
         let word = r.text.split(' ').find(|word| !best.contains(word))?;

@@ -231,7 +231,7 @@ fn what_cannot_begin_is_told_from_the_closed_list_with_its_close_code() {
     for query in [
         "?lang=en&encoding=mp5",
         "?lang=en&sample_rate=1",
-        "?lang=auto",
+        "?lang=en&languages=tr",
         "?langauge=en",
         "?lang=en&endpointing_ms=99999",
     ] {

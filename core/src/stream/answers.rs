@@ -1,6 +1,6 @@
 //! Transcripts → events: answers come back in any order, finals leave in that of the audio.
 
-use super::{Agreement, Cause, Event, Language, Stream, Ticket, seconds};
+use super::{Agreement, Cause, Event, Heard, Language, Stream, Ticket, seconds};
 use crate::{decode::Word, engine::Transcript};
 use std::time::Duration;
 
@@ -18,28 +18,38 @@ pub(super) struct Utterance<L> {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) cause: Cause,
-    pub(super) language: L,
     pub(super) agreement: Agreement,
-    pub(super) heard: Option<Transcript>,
+    pub(super) heard: Option<Heard<L>>,
 }
 
 impl<L: Language> Stream<L> {
     /// Takes the engine's answer to one [`Read`](super::Read).
-    pub fn heard(&mut self, ticket: Ticket, transcript: Transcript, now: Duration) {
+    pub fn heard(&mut self, ticket: Ticket, mut heard: Heard<L>, now: Duration) {
         let offset = seconds(ticket.from);
-        let shift = |w: Word| Word { start: w.start + offset, end: w.end + offset, ..w };
-        let words = transcript.words.into_iter().map(shift).collect();
-        let transcript = Transcript { words, ..transcript };
+        let others = heard.alternatives.iter_mut().flat_map(|a| &mut a.words);
+        for word in heard.transcript.words.iter_mut().chain(others) {
+            (word.start, word.end) = (word.start + offset, word.end + offset);
+        }
         if ticket.whole {
             let asked = |item: &&mut Item<L>| matches!(item, Item::Utterance(u) if u.id == ticket.utterance);
             if let Some(Item::Utterance(utterance)) = self.pending.iter_mut().find(asked) {
-                utterance.heard = Some(transcript);
+                utterance.heard = Some(heard);
             }
             self.tell(now);
         } else if self.is_open(ticket) {
             self.reading = false;
-            self.partial(ticket, transcript, now);
+            self.partial(ticket, heard, now);
         }
+    }
+
+    /// A closed utterance has no answer and will have none: the stream is over once what came before it is told.
+    pub fn break_off(&mut self, ticket: Ticket) {
+        let lost = |item: &Item<L>| matches!(item, Item::Utterance(u) if u.id == ticket.utterance);
+        let Some(at) = self.pending.iter().position(lost) else { return };
+        self.pending.truncate(at);
+        self.pending.push_back(Item::Closed);
+        self.due.retain(|read| read.ticket.utterance < ticket.utterance);
+        self.tell(Duration::ZERO);
     }
 
     /// An interim reading was not answered; it is asked for again when it is due again.
@@ -68,8 +78,9 @@ impl<L: Language> Stream<L> {
         ticket.utterance == self.closed && ticket.from == self.speech
     }
 
-    fn partial(&mut self, ticket: Ticket, transcript: Transcript, now: Duration) {
-        let space = self.language.space();
+    fn partial(&mut self, ticket: Ticket, heard: Heard<L>, now: Duration) {
+        let Heard { language, transcript, .. } = heard;
+        let space = language.space();
         let (stable, rest) = self.agreement.read(transcript.words, seconds(ticket.to));
         let (stable, mut unstable) = (join(stable, space), join(rest, space));
         if !stable.is_empty() && !unstable.is_empty() {
@@ -83,6 +94,7 @@ impl<L: Language> Stream<L> {
             end,
             stable,
             unstable,
+            language,
             lag,
         });
     }
@@ -98,7 +110,7 @@ impl<L: Language> Stream<L> {
                 Some(Item::Flushed) => self.events.push_back(Event::Flushed),
                 Some(Item::Closed) => {
                     let seconds = seconds(self.end());
-                    self.events.push_back(Event::Closed { seconds, finals: self.closed });
+                    self.events.push_back(Event::Closed { seconds, finals: self.told });
                 }
                 None => return,
             }
@@ -106,8 +118,11 @@ impl<L: Language> Stream<L> {
     }
 
     fn finish(&mut self, utterance: Utterance<L>, now: Duration) {
-        let Utterance { id, start, end, cause, language, agreement, heard } = utterance;
-        let Some(Transcript { text, words, .. }) = heard else { return };
+        let Utterance { id, start, end, cause, agreement, heard } = utterance;
+        let Some(Heard { language, transcript: Transcript { text, words, .. }, alternatives }) = heard else {
+            return;
+        };
+        self.told += 1;
         let lag = self.lag(end, now);
         while self.arrivals.front().is_some_and(|(to, _)| *to < end) {
             self.arrivals.pop_front();
@@ -121,6 +136,7 @@ impl<L: Language> Stream<L> {
             end,
             text,
             words,
+            alternatives,
             language,
             cause,
             revised,

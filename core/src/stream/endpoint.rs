@@ -36,6 +36,8 @@ pub(super) struct Endpointer {
     voiced: usize,
     silent: usize,
     audible: bool,
+    /// The sample at which the present stretch begins.
+    begun: u64,
     /// Scores since the utterance's audio began, to find a quiet place to cut.
     scores: VecDeque<f32>,
     scores_begin: u64,
@@ -52,6 +54,7 @@ impl Endpointer {
             voiced: 0,
             silent: 0,
             audible: false,
+            begun: 0,
             scores: VecDeque::new(),
             scores_begin: 0,
         }
@@ -75,6 +78,7 @@ impl Endpointer {
     /// A new stretch of audio begins at `sample`. Somebody who was speaking right there goes on speaking.
     pub(super) fn begin(&mut self, sample: u64) {
         self.audible = false;
+        self.begun = sample;
         self.speaking = false;
         let frame = sample / FRAME as u64;
         let gone = frame.saturating_sub(self.scores_begin).min(self.scores.len() as u64);
@@ -96,7 +100,8 @@ impl Endpointer {
             self.scores_begin = self.frames - 1;
         }
         self.scores.push_back(frame.voice);
-        self.audible |= frame.power > AUDIBLE;
+        // A frame that a cut went through was loud before the cut, perhaps.
+        self.audible |= frame.power > AUDIBLE && (self.frames - 1) * FRAME as u64 >= self.begun;
         self.voiced = if frame.voice >= self.threshold { self.voiced + 1 } else { 0 };
         // One loud frame is a click and does not interrupt a pause.
         let loud = self.voiced >= 2 || (self.silent == 0 && frame.voice >= self.threshold * RELEASE);

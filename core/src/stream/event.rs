@@ -1,6 +1,6 @@
 //! What goes into a stream and what comes out.
 
-use crate::{decode::Word, packs::LoadedPack};
+use crate::{decode::Word, engine::Transcript, packs::LoadedPack, reading::Candidate};
 use std::{sync::Arc, time::Duration};
 
 /// How a stream is cut and read.
@@ -30,7 +30,7 @@ impl Default for Settings {
     }
 }
 
-/// What reads an utterance: a pack, or whatever a test makes of it.
+/// What reads an utterance: a pack, several of which one will, or whatever a test makes of it.
 pub trait Language: Clone {
     /// What stands between two words.
     fn space(&self) -> &str;
@@ -53,12 +53,24 @@ pub struct Read<L> {
     pub ticket: Ticket,
 }
 
+/// What the engine made of it.
+#[derive(Clone, Debug)]
+pub struct Heard<L> {
+    /// What read it, of what was asked for.
+    pub language: L,
+    /// Text and words, on the clock of what was read.
+    pub transcript: Transcript,
+    /// Several ways to read it, best first, where they were asked for.
+    pub alternatives: Vec<Candidate>,
+}
+
 /// Which reading a transcript answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     pub(super) utterance: u64,
-    /// Samples of the stream that were read.
-    pub(super) from: u64,
+    /// Where what was read begins, samples of the stream; grows from utterance to utterance.
+    pub from: u64,
+    /// Where it ends.
     pub(super) to: u64,
     /// Whether it was the whole utterance.
     pub whole: bool,
@@ -110,6 +122,8 @@ pub enum Event<L> {
         stable: String,
         /// May still change; begins with the space that parts it from `stable`.
         unstable: String,
+        /// What read it.
+        language: L,
         /// How long ago the last sample that was read had come.
         lag: Duration,
     },
@@ -125,7 +139,9 @@ pub enum Event<L> {
         text: String,
         /// Words, on the stream's clock.
         words: Vec<Word>,
-        /// What read it.
+        /// Several ways to read it, best first, where they were asked for.
+        alternatives: Vec<Candidate>,
+        /// What read it; of silence that nothing read, what was asked for.
         language: L,
         /// Why it ended.
         cause: Cause,

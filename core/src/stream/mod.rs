@@ -28,7 +28,7 @@ mod voice;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Cause, Event, Language, Read, Settings, Ticket};
+pub use event::{Cause, Event, Heard, Language, Read, Settings, Ticket};
 
 use crate::{audio::RATE_HZ, engine::Transcript};
 use agree::Agreement;
@@ -62,6 +62,8 @@ pub struct Stream<L> {
     speech: u64,
     /// Closed utterances so far, so also the id of the open one.
     closed: u64,
+    /// Finals so far.
+    told: u64,
     agreement: Agreement,
     /// How far the open utterance has been read.
     read_to: u64,
@@ -87,6 +89,7 @@ impl<L: Language> Stream<L> {
             start: 0,
             speech: 0,
             closed: 0,
+            told: 0,
             agreement: Agreement::default(),
             read_to: 0,
             reading: false,
@@ -235,18 +238,21 @@ impl<L: Language> Stream<L> {
             let read = self.read(id, self.speech, end, true);
             self.due.push_back(read);
         }
-        let silence = || Transcript {
-            text: String::new(),
-            words: Vec::new(),
-            seconds: seconds(end - self.start),
-            emissions: None,
+        let silence = || Heard {
+            language: self.language.clone(),
+            transcript: Transcript {
+                text: String::new(),
+                words: Vec::new(),
+                seconds: seconds(end - self.start),
+                emissions: None,
+            },
+            alternatives: Vec::new(),
         };
         let utterance = Utterance {
             id,
             start: self.start,
             end,
             cause,
-            language: self.language.clone(),
             agreement: std::mem::take(&mut self.agreement),
             heard: (!read).then(silence),
         };

@@ -32,7 +32,7 @@ fn settings() -> Settings {
 }
 
 /// An engine for tests: a word each 0.4 s, named by the sound in it.
-fn hear<L>(read: &Read<L>) -> Transcript {
+fn hear<L: Clone>(read: &Read<L>) -> Heard<L> {
     let words: Vec<Word> = read
         .samples
         .chunks(6400)
@@ -44,7 +44,9 @@ fn hear<L>(read: &Read<L>) -> Transcript {
         })
         .collect();
     let text = words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>().join(" ");
-    Transcript { text, words, seconds: read.samples.len() as f64 / 16_000.0, emissions: None }
+    let seconds = read.samples.len() as f64 / 16_000.0;
+    let transcript = Transcript { text, words, seconds, emissions: None };
+    Heard { language: read.language.clone(), transcript, alternatives: Vec::new() }
 }
 
 /// What a client does at a sample of the stream.
@@ -229,6 +231,30 @@ fn speech_in_a_row_is_parted_at_its_pauses() {
 }
 
 #[test]
+fn what_has_no_answer_ends_the_stream_after_the_finals_before_it() {
+    let mut stream = Stream::new(settings(), "tr");
+    let clip = AUDIO.len() / 3;
+    for part in AUDIO.chunks(clip).take(3) {
+        stream.push(part, Duration::ZERO);
+        stream.flush();
+    }
+    let reads: Vec<_> = std::iter::from_fn(|| stream.due()).collect();
+    let told = |stream: &mut Stream<_>| std::iter::from_fn(|| stream.event()).collect::<Vec<_>>();
+    // The second has no answer, all others have; the first comes last.
+    let (lost, rest) = (reads[1].ticket, reads.iter().skip(2));
+    rest.for_each(|read| stream.heard(read.ticket, hear(read), Duration::ZERO));
+    stream.break_off(lost);
+    assert!(finals(&told(&mut stream)).is_empty());
+    stream.heard(reads[0].ticket, hear(&reads[0]), Duration::ZERO);
+    let events = told(&mut stream);
+    let last = finals(&events).last().unwrap().2;
+    assert!(finals(&events).len() as u64 == lost.utterance && last <= reads[1].ticket.from as f64 / 16_000.0);
+    assert!(matches!(events.last(), Some(Event::Closed { finals, .. }) if *finals == lost.utterance));
+    stream.break_off(lost);
+    assert!(stream.event().is_none(), "once is enough");
+}
+
+#[test]
 fn what_was_cleared_is_in_no_final() {
     let mut stream = Stream::new(settings(), "tr");
     stream.push(&AUDIO[..24_000], Duration::ZERO);
@@ -249,6 +275,20 @@ fn an_empty_stream_closes_at_once() {
     stream.stop();
     let events: Vec<_> = std::iter::from_fn(|| stream.event()).collect();
     assert_eq!(events, [Event::Flushed, Event::Closed { seconds: 0.0, finals: 0 }]);
+}
+
+#[test]
+fn silence_after_a_flush_is_silence_wherever_the_flush_cut() {
+    for loud in [16_128, 16_129, 16_256, 16_383] {
+        let hum: Vec<f32> = (0..loud).map(|i| 0.05 * (i as f32 * 0.02).sin()).collect();
+        let mut stream = Stream::new(settings(), "tr");
+        stream.push(&hum, Duration::ZERO);
+        stream.flush();
+        assert!(stream.due().is_some(), "a pack may know more than the detector");
+        stream.push(&[0.0; 16_000], Duration::ZERO);
+        stream.stop();
+        assert!(stream.due().is_none(), "after {loud} samples");
+    }
 }
 
 #[test]

@@ -145,7 +145,7 @@ pub mod streaming_recognize_request {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StreamingConfig {
-    /// Its language must be named; decoder, key terms and alternatives are for whole clips.
+    /// With `auto` each utterance is heard for itself. Key terms and the rest hold for every utterance.
     #[prost(message, optional, tag = "1")]
     pub config: ::core::option::Option<RecognitionConfig>,
     /// Partials as well as finals.
@@ -186,6 +186,7 @@ pub mod streaming_recognize_response {
 pub struct Ready {
     #[prost(string, tag = "1")]
     pub session: ::prost::alloc::string::String,
+    /// Absent with `auto`.
     #[prost(message, optional, tag = "2")]
     pub pack: ::core::option::Option<PackRef>,
 }
@@ -209,6 +210,9 @@ pub struct Partial {
     /// How far the words are behind the audio received.
     #[prost(uint64, tag = "7")]
     pub lag_ms: u64,
+    /// Canonical id of the language that was applied.
+    #[prost(string, tag = "8")]
+    pub language: ::prost::alloc::string::String,
 }
 /// What a finished utterance says; never changes.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -227,8 +231,10 @@ pub struct Final {
     pub words: ::prost::alloc::vec::Vec<Word>,
     #[prost(float, tag = "7")]
     pub confidence: f32,
+    /// Canonical id of the language that was applied; `auto` where nobody spoke.
     #[prost(string, tag = "8")]
     pub language: ::prost::alloc::string::String,
+    /// What made it; absent with `auto` where nobody spoke.
     #[prost(message, optional, tag = "9")]
     pub pack: ::core::option::Option<PackRef>,
     /// The speaker paused here; false where an utterance was cut because it was too long.
@@ -237,6 +243,12 @@ pub struct Final {
     /// How far it is behind the audio received.
     #[prost(uint64, tag = "11")]
     pub lag_ms: u64,
+    /// Where several readings were asked for, best first.
+    #[prost(message, repeated, tag = "12")]
+    pub alternatives: ::prost::alloc::vec::Vec<Alternative>,
+    /// With `auto`, the likeliest languages of this utterance.
+    #[prost(message, repeated, tag = "13")]
+    pub languages: ::prost::alloc::vec::Vec<LanguageScore>,
 }
 /// Every sample sent is covered by finals.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]

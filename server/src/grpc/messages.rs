@@ -19,7 +19,7 @@ pub(super) fn raw(format: Option<&grpc::RawFormat>) -> Result<Option<RawFormat>>
     if format.channel_count != 0 {
         pairs.push(("channel_count".into(), format.channel_count.to_string()));
     }
-    Values::new(&pairs, &["encoding", "rate", "channel_count"])?.raw()
+    Values::of_ours(&pairs).raw()
 }
 
 /// How text is wanted.
@@ -58,11 +58,6 @@ pub(super) fn timing(timing: proto::Timing) -> grpc::Timing {
 
 pub(super) fn recognized(heard: Heard, alternatives: usize, request_id: &str) -> grpc::RecognizeResponse {
     let words = heard.words();
-    let alternative = |a: proto::Alternative| grpc::Alternative {
-        text: a.text,
-        confidence: a.confidence,
-        score: a.score.unwrap_or_default(),
-    };
     let listed = if alternatives > 0 { native::alternatives(&heard, alternatives) } else { Vec::new() };
     grpc::RecognizeResponse {
         text: heard.text(),
@@ -75,6 +70,10 @@ pub(super) fn recognized(heard: Heard, alternatives: usize, request_id: &str) ->
         timing: Some(timing(heard.timing)),
         languages: heard.languages.unwrap_or_default().into_iter().map(language).collect(),
     }
+}
+
+pub(super) fn alternative(a: proto::Alternative) -> grpc::Alternative {
+    grpc::Alternative { text: a.text, confidence: a.confidence, score: a.score.unwrap_or_default() }
 }
 
 pub(super) fn language(score: proto::LanguageScore) -> grpc::LanguageScore {

@@ -7,7 +7,7 @@ use crate::{
     intake::identify::TOP,
     middleware::request::Trace,
     routes::{packs, transcribe::lease},
-    tongue::{Heeding, Spoken, Tongue, listen},
+    tongue::{Heeding, Spoken, listen},
     transcription::{self, Wish},
 };
 use futures_util::stream::BoxStream;
@@ -71,9 +71,6 @@ async fn recognize(
     let config = messages::needed(request.config)?;
     let spoken = Spoken::of(&config.language, config.languages.clone())?;
     let (tongue, decoding) = (lease(app, trace, &spoken)?, messages::decoding(&config)?);
-    if let Tongue::Known(pack) = &tongue {
-        decoding.reading(pack)?;
-    }
     let alternatives = decoding.alternatives;
     let raw = messages::raw(config.raw.as_ref())?;
     let wish = Wish { audio: request.audio, tongue, decoding, raw, channels: Channels::Mix, deadline };

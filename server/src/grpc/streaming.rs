@@ -4,16 +4,14 @@ use super::{failed, messages};
 use crate::{
     app::App,
     error::{ApiError, Result},
+    intake::decoding::Decoding,
     middleware::request::Trace,
-    render::{mean, proto_word},
-    stream::{Input, Output, Session, Slot, Wish},
-    tongue::pack_ref,
+    render::{mean, native::reading, proto_word},
+    stream::{Input, Output, Session, Slot, Speech, Wish},
+    tongue::Spoken,
 };
 use futures_util::stream::{self, BoxStream, StreamExt};
-use s3router_core::{
-    packs::LoadedPack,
-    stream::{Cause, Event},
-};
+use s3router_core::stream::{Cause, Event};
 use s3router_proto::grpc::{
     Closed, Final, Flush, Partial, Ready, StreamingRecognizeRequest as Request,
     StreamingRecognizeResponse as Response, streaming_recognize_request::Message as Asked,
@@ -32,6 +30,8 @@ struct Call {
     asked: Streaming<Request>,
     slot: Option<Slot>,
     session: Option<Session>,
+    /// How finals become text.
+    decoding: Decoding,
     /// Of flushes not answered yet.
     flushes: VecDeque<u64>,
     seq: u64,
@@ -50,13 +50,14 @@ pub(super) fn open(
     trace: Trace,
     asked: Streaming<Request>,
 ) -> Result<BoxStream<'static, Result<Response, Status>>> {
-    let slot = Some(Slot::take(&app, trace.tenant())?);
+    let slot = Some(Slot::take(&app, &trace.tenant())?);
     let call = Call {
         app,
         trace,
         asked,
         slot,
         session: None,
+        decoding: Decoding::default(),
         flushes: VecDeque::new(),
         seq: 0,
         failure: None,
@@ -98,25 +99,20 @@ impl Call {
         };
         let (wish, slot) = (self.wish(config)?, self.slot.take());
         let slot = slot.ok_or_else(|| ApiError::internal("a stream was opened twice"))?;
-        let pack = Arc::clone(&wish.pack);
-        self.trace.speaks(&pack.meta.language);
+        let pack = wish.speech.proof().map(messages::pack_ref);
+        if let Some(pack) = &pack {
+            self.trace.speaks(&pack.id);
+        }
+        self.decoding = wish.decoding.clone();
         self.session = Some(Session::open(&self.app, slot, wish)?);
-        let pack = Some(messages::pack_ref(pack_ref(&pack)));
         Ok(Told::Ready(Ready { session: self.trace.id().into(), pack }))
     }
 
     fn wish(&self, config: s3router_proto::grpc::StreamingConfig) -> Result<Wish> {
         let asked = messages::needed(config.config)?;
-        let whole = [
-            ("decoder", !asked.decoder.is_empty() && asked.decoder != "greedy"),
-            ("keyterms", !asked.keyterms.is_empty()),
-            ("alternatives", asked.alternatives > 1),
-            ("languages", !asked.languages.is_empty()),
-        ];
-        if let Some((name, _)) = whole.iter().find(|(_, set)| *set) {
-            return Err(ApiError::invalid(name, format!("`{name}` is for whole clips: Recognize takes it")));
-        }
-        let mut wish = Wish::new(self.pack(&asked.language)?);
+        let decoding = messages::decoding(&asked)?;
+        let mut wish = Wish::new(self.speech(&asked.language, asked.languages.clone(), &decoding)?);
+        wish.decoding = decoding;
         wish.raw = messages::raw(asked.raw.as_ref())?;
         wish.interim = config.interim;
         if config.endpointing_ms > PAUSE_MS {
@@ -129,13 +125,10 @@ impl Call {
         Ok(wish)
     }
 
-    fn pack(&self, language: &str) -> Result<Arc<LoadedPack>> {
-        if language == "auto" {
-            let message =
-                "a stream needs a language from its start: Identify tells it from a few seconds of audio";
-            return Err(ApiError::invalid("language", message));
-        }
-        Ok(self.app.packs()?.get(language)?)
+    fn speech(&self, language: &str, among: Vec<String>, decoding: &Decoding) -> Result<Speech> {
+        let tongue = Spoken::of(language, among)?.lease(&*self.app.packs()?)?;
+        decoding.check(&tongue)?;
+        Ok(tongue.into())
     }
 
     /// Until there is something to tell: what the client sends goes in, what the session says comes out.
@@ -165,7 +158,9 @@ impl Call {
                 self.flushes.push_back(flush.id);
                 Input::Flush
             }
-            Some(Asked::Language(language)) => Input::Language(self.pack(&language)?),
+            Some(Asked::Language(language)) => {
+                Input::Language(self.speech(&language, Vec::new(), &self.decoding)?)
+            }
             Some(Asked::Config(_)) => {
                 return Err(ApiError::invalid(
                     "config",
@@ -187,25 +182,33 @@ impl Call {
         };
         Some(match event {
             Event::Began { .. } | Event::Ended { .. } => return None,
-            Event::Partial { utterance, start, end, stable, unstable, lag } => {
-                let (seq, lag_ms) = (self.count(), milliseconds(lag));
-                Told::Partial(Partial { seq, utterance, start, end, stable, unstable, lag_ms })
+            Event::Partial { utterance, start, end, stable, unstable, language, lag } => {
+                let (seq, lag_ms, language) = (self.count(), milliseconds(lag), language.lang().into());
+                Told::Partial(Partial { seq, utterance, start, end, stable, unstable, lag_ms, language })
             }
-            Event::Final { utterance, start, end, text, words, language, cause, lag, .. } => {
-                Told::Final(Final {
-                    seq: self.count(),
-                    utterance,
-                    start,
-                    end,
-                    text,
-                    confidence: mean(words.iter().map(|w| w.confidence)),
-                    words: words.into_iter().map(|w| messages::word(proto_word(w))).collect(),
-                    language: language.meta.language.clone(),
-                    pack: Some(messages::pack_ref(pack_ref(&language))),
-                    speech_final: cause != Cause::Length,
-                    lag_ms: milliseconds(lag),
-                })
-            }
+            Event::Final {
+                utterance, start, end, text, words, alternatives, language, cause, lag, ..
+            } => Told::Final(Final {
+                seq: self.count(),
+                utterance,
+                start,
+                end,
+                text,
+                confidence: mean(words.iter().map(|w| w.confidence)),
+                words: words.into_iter().map(|w| messages::word(proto_word(w))).collect(),
+                language: language.lang().into(),
+                pack: language.proof().map(messages::pack_ref),
+                // None, where none were asked for.
+                alternatives: alternatives
+                    .iter()
+                    .take(self.decoding.alternatives)
+                    .map(reading)
+                    .map(messages::alternative)
+                    .collect(),
+                languages: language.languages().into_iter().flatten().map(messages::language).collect(),
+                speech_final: cause != Cause::Length,
+                lag_ms: milliseconds(lag),
+            }),
             Event::Flushed => Told::Flushed(Flush { id: self.flushes.pop_front().unwrap_or_default() }),
             Event::Closed { seconds, finals } => {
                 self.over = true;

@@ -1,11 +1,14 @@
 //! The parameters of `/align`.
 
-use super::values::Values;
+use super::{
+    audio,
+    values::{Values, names},
+};
 use crate::error::{ApiError, Result};
 use s3router_core::audio::RawFormat;
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
-/// The parameters, as the document shows them; [`Ask::parse`] reads them.
+/// The parameters of this route alone, as the document shows them; [`Ask::parse`] reads them.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "read by the OpenAPI document only")]
@@ -16,20 +19,11 @@ pub struct Parameters {
     /// What is said, in the language's own spelling; a long one is better sent as a form field.
     #[param(example = "merhaba dünya")]
     text: String,
-    /// For headerless PCM: `pcm_s16le`, `pcm_f32le`, `mulaw`, ... Needs `rate`.
-    encoding: Option<String>,
-    /// For headerless PCM: sampling rate, Hz. Needs `encoding`.
-    #[param(minimum = 8000, maximum = 192000)]
-    rate: Option<u32>,
-    /// For headerless PCM: interleaved channels.
-    #[param(minimum = 1, maximum = 255, default = 1)]
-    channel_count: Option<u16>,
-    /// Give up after this many milliseconds with 504; counts from the head of the request.
-    #[param(minimum = 1)]
-    deadline_ms: Option<u64>,
 }
 
-const NAMES: [&str; 6] = ["lang", "text", "encoding", "rate", "channel_count", "deadline_ms"];
+/// What is shown is what is read.
+static NAMES: LazyLock<Vec<String>> =
+    LazyLock::new(|| names::<Parameters>().chain(names::<audio::Parameters>()).collect());
 
 /// An alignment as the client wants it.
 #[derive(Clone, Debug)]

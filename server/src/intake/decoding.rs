@@ -1,8 +1,11 @@
 //! How logits shall become text, as a client says it.
 
 use super::values::{Values, number};
-use crate::error::{ApiError, Result};
-use s3router_core::{packs::LoadedPack, reading::Reading};
+use crate::{
+    error::{ApiError, Result},
+    tongue::Tongue,
+};
+use s3router_core::{decode::KeyTerms, packs::LoadedPack, reading::Reading};
 use std::sync::Arc;
 
 /// Prefixes the beam keeps unless told otherwise.
@@ -15,6 +18,31 @@ const TERM_LENGTH: usize = 100;
 
 /// Readings that may be asked for.
 pub const ALTERNATIVES: usize = 10;
+
+/// The parameters, as the document shows them; [`Decoding::of`] reads them.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "read by the OpenAPI document only")]
+pub struct Parameters {
+    /// Readings to list, best first, with scores; more than one needs the beam.
+    #[param(minimum = 0, maximum = 10, default = 0)]
+    alternatives: Option<u8>,
+    /// How logits become text; what needs the beam chooses it.
+    #[param(default = "greedy", pattern = "^(greedy|beam)$")]
+    decoder: Option<String>,
+    /// Prefixes that the beam keeps.
+    #[param(minimum = 1, maximum = 256, default = 32)]
+    beam: Option<u16>,
+    /// A phrase to expect; may be repeated, 100 at most.
+    #[param(example = "Ankara")]
+    keyterm: Option<Vec<String>>,
+    /// Nats added for each symbol of a key term that is heard; negative makes it less likely.
+    #[param(minimum = -10, maximum = 10, default = 1.5)]
+    boost: Option<f32>,
+    /// Weight of the n-grams that lie beside the pack, if any; 0 leaves them out.
+    #[param(minimum = 0, maximum = 5)]
+    lm_weight: Option<f32>,
+}
 
 /// Wishes that hold for any pack; [`Decoding::reading`] spells them for one.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,7 +106,7 @@ impl Decoding {
         pairs.extend(
             said.into_iter().filter(|(_, said, _)| *said).map(|(name, _, value)| (name.into(), value)),
         );
-        Self::of(&Values::new(&pairs, &["decoder", "keyterm", "boost", "alternatives"])?)
+        Self::of(&Values::of_ours(&pairs))
     }
 
     fn checked(decoder: Option<bool>, needing: Option<&str>, mut wish: Self) -> Result<Self> {
@@ -99,30 +127,51 @@ impl Decoding {
         Ok(wish)
     }
 
-    /// The same in a pack's own symbols; `None` where the engine's best path is all that is wanted.
+    /// Holds the wishes to the packs that may read: a term must be spelled by one of them at least.
     ///
     /// # Errors
-    /// 400 for a key term that the pack's vocabulary cannot spell, or a classifier asked for more than its label.
+    /// 400 for a key term that no vocabulary can spell, or a classifier asked for more than its label.
+    pub fn check(&self, tongue: &Tongue) -> Result<()> {
+        let packs = tongue.candidates();
+        if self.beam.is_none() {
+            return Ok(());
+        }
+        if let Some(pack) = packs.iter().find(|p| p.meta.kind == s3router_masks::Kind::Classifier) {
+            let message = format!("`{}` is a classifier: it answers one label, greedily", pack.meta.language);
+            return Err(ApiError::invalid("decoder", message));
+        }
+        for term in &self.terms {
+            let mut spelled = packs.iter().map(|pack| self.spell(std::slice::from_ref(term), pack));
+            if let Some(Err(why)) = spelled.next()
+                && !spelled.any(|s| s.is_ok())
+            {
+                return Err(ApiError { param: Some("keyterm".into()), ..why.into() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The same in a pack's own symbols; `None` where the engine's best path is all that is wanted. Of several
+    /// languages that were [checked](Self::check) each expects the terms that it can spell.
+    ///
+    /// # Errors
+    /// None after a check.
     pub fn reading(&self, pack: &LoadedPack) -> Result<Option<Reading>> {
         if self.beam.is_none() {
             return Ok(None);
         }
-        if pack.meta.kind == s3router_masks::Kind::Classifier {
-            return Err(ApiError::invalid(
-                "decoder",
-                format!("`{}` is a classifier: it answers one label, greedily", pack.meta.language),
-            ));
-        }
-        let named = |e: s3router_core::Error| ApiError { param: Some("keyterm".into()), ..e.into() };
-        let terms = match self.terms.is_empty() {
-            true => None,
-            false => Some(Arc::new(pack.key_terms(&self.terms, self.boost).map_err(named)?)),
-        };
+        let own = |term: &&String| self.spell(std::slice::from_ref(*term), pack).is_ok();
+        let own: Vec<String> = self.terms.iter().filter(own).cloned().collect();
+        let terms = if own.is_empty() { None } else { Some(Arc::new(self.spell(&own, pack)?)) };
         Ok(Some(Reading {
             beam: self.beam,
             terms,
             lm_weight: self.lm_weight,
             best: self.alternatives.max(1),
         }))
+    }
+
+    fn spell(&self, terms: &[String], pack: &LoadedPack) -> s3router_core::Result<KeyTerms> {
+        pack.key_terms(terms, self.boost)
     }
 }

@@ -1,17 +1,18 @@
 //! The parameters of `/transcribe`.
 
 use super::{
-    decoding::Decoding,
-    values::{Values, boolean, channels},
+    audio,
+    decoding::{self, Decoding},
+    values::{Values, boolean, channels, names},
 };
 use crate::{
     error::{ApiError, Result},
     tongue::Spoken,
 };
 use s3router_core::audio::{Channels, RawFormat};
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::LazyLock, time::Duration};
 
-/// The parameters, as the document shows them; [`Ask::parse`] reads them.
+/// The parameters of this route alone, as the document shows them; [`Ask::parse`] reads them.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "read by the OpenAPI document only")]
@@ -28,59 +29,15 @@ pub struct Parameters {
     /// Whether `json` lists words with times and confidences.
     #[param(default = true)]
     words: Option<bool>,
-    /// Readings to list, best first, with scores; more than one needs the beam.
-    #[param(minimum = 0, maximum = 10, default = 0)]
-    alternatives: Option<u8>,
-    /// How logits become text; what needs the beam chooses it.
-    #[param(default = "greedy", pattern = "^(greedy|beam)$")]
-    decoder: Option<String>,
-    /// Prefixes that the beam keeps.
-    #[param(minimum = 1, maximum = 256, default = 32)]
-    beam: Option<u16>,
-    /// A phrase to expect; may be repeated, 100 at most.
-    #[param(example = "Ankara")]
-    keyterm: Option<Vec<String>>,
-    /// Nats added for each symbol of a key term that is heard; negative makes it less likely.
-    #[param(minimum = -10, maximum = 10, default = 1.5)]
-    boost: Option<f32>,
-    /// Weight of the n-grams that lie beside the pack, if any; 0 leaves them out.
-    #[param(minimum = 0, maximum = 5)]
-    lm_weight: Option<f32>,
-    /// For headerless PCM: `pcm_s16le`, `pcm_f32le`, `mulaw`, ... Needs `rate`.
-    #[param(example = "pcm_s16le")]
-    encoding: Option<String>,
-    /// For headerless PCM: sampling rate, Hz. Needs `encoding`.
-    #[param(minimum = 8000, maximum = 192000)]
-    rate: Option<u32>,
-    /// For headerless PCM: interleaved channels.
-    #[param(minimum = 1, maximum = 255, default = 1)]
-    channel_count: Option<u16>,
     /// `mix` hears all channels as one, `split` each by itself.
     #[param(default = "mix", pattern = "^(mix|split)$")]
     channels: Option<String>,
-    /// Give up after this many milliseconds with 504; counts from the head of the request.
-    #[param(minimum = 1)]
-    deadline_ms: Option<u64>,
 }
 
-/// Every name that [`Ask::parse`] takes.
-pub const NAMES: [&str; 15] = [
-    "lang",
-    "languages",
-    "format",
-    "words",
-    "alternatives",
-    "decoder",
-    "beam",
-    "keyterm",
-    "boost",
-    "lm_weight",
-    "encoding",
-    "rate",
-    "channel_count",
-    "channels",
-    "deadline_ms",
-];
+/// What is shown is what is read.
+static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    names::<Parameters>().chain(names::<decoding::Parameters>()).chain(names::<audio::Parameters>()).collect()
+});
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, utoipa::ToSchema)]
@@ -179,16 +136,9 @@ impl Ask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use utoipa::IntoParams;
 
     fn ask(query: &[(&str, &str)]) -> Result<Ask> {
         Ask::parse(&query.iter().map(|&(k, v)| (k.into(), v.into())).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn the_document_lists_exactly_the_names_that_are_read() {
-        let shown = Parameters::into_params(|| None);
-        assert_eq!(shown.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), NAMES);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Names and values as they came: strict, because a misspelled one that is ignored costs an afternoon.
 
 use crate::error::{ApiError, Result};
-use s3router_core::audio::{Channels, Encoding, RATES_HZ, RawFormat};
-use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
+use s3router_core::audio::Channels;
+use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
+use utoipa::IntoParams;
 
 /// What a query is before it is understood.
 pub type Pairs = Vec<(String, String)>;
@@ -22,29 +23,36 @@ const ELSEWHERE: [(&str, &str); 11] = [
     ("hotwords", "keyterm"),
 ];
 
-/// The parameters of one request to a route that takes `known` and nothing else.
-#[derive(Clone, Copy, Debug)]
-pub struct Values<'a> {
-    pairs: &'a [(String, String)],
-    known: &'a [&'static str],
+/// The names of documented parameters: what is shown is what is read.
+pub fn names<P: IntoParams>() -> impl Iterator<Item = String> {
+    P::into_params(|| None).into_iter().map(|parameter| parameter.name)
 }
 
+/// The parameters of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a>(&'a [(String, String)]);
+
 impl<'a> Values<'a> {
-    /// Takes parameters that are all known.
+    /// Takes what a client sent to a route that takes `known` and nothing else.
     ///
     /// # Errors
     /// 400 for an unknown one, with the nearest that is known.
-    pub fn new(pairs: &'a [(String, String)], known: &'a [&'static str]) -> Result<Self> {
-        let values = Self { pairs, known };
-        let Some((name, _)) = pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) else {
-            return Ok(values);
+    pub fn new(pairs: &'a [(String, String)], known: &[String]) -> Result<Self> {
+        let Some((name, _)) = pairs.iter().find(|(name, _)| !known.contains(name)) else {
+            return Ok(Self(pairs));
         };
-        let theirs = ELSEWHERE.iter().find(|(theirs, ours)| theirs == name && known.contains(ours));
-        let message = match theirs.map(|&(_, ours)| ours).or_else(|| values.nearest(name)) {
+        let theirs =
+            ELSEWHERE.iter().find(|(theirs, ours)| theirs == name && known.iter().any(|k| k == ours));
+        let message = match theirs.map(|&(_, ours)| ours).or_else(|| nearest(name, known)) {
             Some(near) => format!("unknown parameter `{name}`; did you mean `{near}`?"),
             None => format!("unknown parameter `{name}`: known are {}", known.join(", ")),
         };
         Err(ApiError::invalid(name, message))
+    }
+
+    /// Takes names of our own making.
+    pub fn of_ours(pairs: &'a [(String, String)]) -> Self {
+        Self(pairs)
     }
 
     /// The one value of a name.
@@ -62,7 +70,7 @@ impl<'a> Values<'a> {
 
     /// Every value of a name that may be repeated.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.pairs.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
     /// The one value, read.
@@ -76,51 +84,20 @@ impl<'a> Values<'a> {
 
     /// The values of a list, separated by commas or given one by one.
     pub fn list(&self, name: &str) -> Vec<String> {
-        let items = self.all(name).flat_map(|value| value.split(','));
-        items.map(str::trim).filter(|item| !item.is_empty()).map(String::from).collect()
+        self.all(name).flat_map(list).collect()
     }
+}
 
-    /// How headerless bytes are to be read.
-    ///
-    /// # Errors
-    /// 400 for half a description.
-    pub fn raw(&self) -> Result<Option<RawFormat>> {
-        let encoding = self.parsed("encoding", |e| e.parse::<Encoding>().map_err(|e| e.to_string()))?;
-        let rate = self.parsed("rate", |r| number(r, RATES_HZ))?;
-        let count = self.parsed("channel_count", |c| number(c, 1..=255u16))?;
-        match (encoding, rate) {
-            (Some(encoding), Some(rate_hz)) => {
-                Ok(Some(RawFormat { encoding, rate_hz, channels: count.unwrap_or(1) }))
-            }
-            (Some(_), None) => {
-                Err(ApiError::invalid("rate", "`encoding` needs `rate`, the sampling rate in Hz"))
-            }
-            (None, Some(_)) => Err(ApiError::invalid(
-                "encoding",
-                "`rate` needs `encoding`: both describe PCM without a header",
-            )),
-            (None, None) if count.is_some() => Err(ApiError::invalid(
-                "channel_count",
-                "`channel_count` needs `encoding` and `rate`: a header tells its own",
-            )),
-            (None, None) => Ok(None),
-        }
-    }
+/// The known name nearest to a misspelled one, if any is near.
+fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+    let near = |known: &&String| strsim::jaro_winkler(known, name);
+    let best = known.iter().max_by(|a, b| near(a).total_cmp(&near(b)))?;
+    (strsim::jaro_winkler(best, name) > 0.8).then_some(best)
+}
 
-    /// When to give up.
-    ///
-    /// # Errors
-    /// 400 for anything but milliseconds of at most a day.
-    pub fn deadline(&self) -> Result<Option<Duration>> {
-        Ok(self.parsed("deadline_ms", |n| number(n, 1..=86_400_000u64))?.map(Duration::from_millis))
-    }
-
-    /// The known name nearest to a misspelled one, if any is near.
-    fn nearest(&self, name: &str) -> Option<&'static str> {
-        let near = |known: &&&str| strsim::jaro_winkler(known, name);
-        let best = self.known.iter().max_by(|a, b| near(a).total_cmp(&near(b)))?;
-        (strsim::jaro_winkler(best, name) > 0.8).then_some(*best)
-    }
+/// The items of a list separated by commas.
+pub fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(String::from).collect()
 }
 
 pub(super) fn boolean(text: &str) -> Result<bool, String> {

@@ -223,8 +223,7 @@ async function record() {
   $("record-label").textContent = "Stop";
   const end = new Promise(resolve => { recording = { stop: resolve }; });
   try {
-    const lang = $("lang").value === "auto" ? await detect(pieces, () => rate, end) : $("lang").value;
-    stream = socket({ lang, encoding: "pcm_s16le", sample_rate: rate }, key, message => told(message, lags));
+    stream = socket({ lang: $("lang").value, encoding: "pcm_s16le", sample_rate: rate }, key, message => told(message, lags));
     pieces.forEach(piece => stream.send(piece.buffer));
     await Promise.race([end, stream.closed]);
     stopped = true;
@@ -245,16 +244,6 @@ async function record() {
   finish();
 }
 
-/// The likeliest language of the first three seconds.
-async function detect(pieces, rate, end) {
-  say("Listening for the language", true);
-  await Promise.race([end, new Promise(resolve => setTimeout(resolve, 3000))]);
-  const answer = await ask("identify", { method: "POST", body: wav(pieces, rate()) });
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.error.message);
-  return body.languages[0].lang;
-}
-
 function told(message, lags) {
   switch (message.type) {
     case "ready":
@@ -262,7 +251,7 @@ function told(message, lags) {
       fact("request", message.session);
       fact("duration", "…");
       fact("latency", "…");
-      proof(message.pack);
+      if (message.pack) proof(message.pack);
       break;
     case "partial":
       partial((result.words.length && result.space) + message.stable, message.unstable);
@@ -272,7 +261,7 @@ function told(message, lags) {
       partial("", "");
       result.json.push(message);
       settle(message.words, message.lang, message.text.includes(" ") || message.words.length < 2);
-      proof(message.pack);
+      if (message.pack) proof(message.pack);
       const typical = lags.toSorted((a, b) => a - b)[lags.length >> 1];
       const partials = typical === undefined ? "" : `, partials ${typical.toFixed(0)} ms`;
       fact("latency", `final ${message.lag_ms.toFixed(0)} ms${partials}`, "since the last sample had come");

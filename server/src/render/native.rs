@@ -75,12 +75,16 @@ pub(crate) fn alternatives(heard: &Heard, most: usize) -> Vec<Alternative> {
     if heard.readings.is_empty() {
         return vec![Alternative { text: heard.text(), confidence: heard.confidence(), score: None }];
     }
-    let reading = |r: &Candidate| Alternative {
-        text: r.text.clone(),
-        confidence: mean(r.words.iter().map(|w| w.confidence)),
-        score: Some(r.score),
-    };
     heard.readings.iter().take(most).map(reading).collect()
+}
+
+/// One of several readings, as it is sent.
+pub(crate) fn reading(candidate: &Candidate) -> Alternative {
+    Alternative {
+        text: candidate.text.clone(),
+        confidence: mean(candidate.words.iter().map(|w| w.confidence)),
+        score: Some(candidate.score),
+    }
 }
 
 fn server_timing(t: &Timing) -> String {

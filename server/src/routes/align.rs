@@ -5,6 +5,7 @@ use crate::{
     error::{Errors, Result},
     intake::{
         align::{Ask, Parameters},
+        audio,
         upload::{self, Upload},
         values::Pairs,
     },
@@ -26,7 +27,7 @@ use std::{sync::Arc, time::Instant};
 /// Lays a known text over its audio: when each word and each character is said.
 ///
 /// `text` may be a field of the form. What was not said is aligned all the same, with a confidence near 0.
-#[utoipa::path(post, path = "/align", tag = "transcription", params(Parameters),
+#[utoipa::path(post, path = "/align", tag = "transcription", params(Parameters, audio::Parameters),
     request_body(content((Vec<u8> = "application/octet-stream"), (AudioForm = "multipart/form-data"))),
     responses((status = 200, body = Alignment), Errors), security((), ("key" = [])))]
 pub async fn align(

@@ -4,6 +4,7 @@ use crate::{
     app::App,
     error::{Errors, Result},
     intake::{
+        audio,
         identify::{Ask, Parameters},
         upload::{self, Upload},
         values::Pairs,
@@ -25,7 +26,7 @@ use std::sync::Arc;
 ///
 /// The first seconds are heard under every candidate's mask, as one mixed batch, and ranked by how well each reads
 /// them. A heuristic: it always names one of the candidates, whatever is spoken.
-#[utoipa::path(post, path = "/identify", tag = "transcription", params(Parameters),
+#[utoipa::path(post, path = "/identify", tag = "transcription", params(Parameters, audio::Parameters),
     request_body(content((Vec<u8> = "application/octet-stream"), (AudioForm = "multipart/form-data"))),
     responses((status = 200, body = Identification), Errors), security((), ("key" = [])))]
 pub async fn identify(

@@ -3,6 +3,10 @@
 use crate::{
     app::App,
     error::{ApiError, Result},
+    intake::{
+        start,
+        values::{Pairs, list},
+    },
     middleware::{auth, request::Trace},
     stream::{
         Slot, asyncapi,
@@ -16,13 +20,12 @@ use axum::{
     Extension, Json,
     extract::{
         Query, State,
-        rejection::QueryRejection,
         ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
     http::{HeaderMap, header},
     response::Response,
 };
-use s3router_proto::stream::{SUBPROTOCOL, Start};
+use s3router_proto::stream::SUBPROTOCOL;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -33,7 +36,7 @@ type Upgrade = std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 pub async fn native(
     State(app): State<Arc<App>>,
     Extension(trace): Extension<Trace>,
-    query: std::result::Result<Query<Start>, QueryRejection>,
+    Query(pairs): Query<Pairs>,
     headers: HeaderMap,
     upgrade: Upgrade,
 ) -> Result<Response> {
@@ -43,9 +46,7 @@ pub async fn native(
             format!("no subprotocol of {} is spoken here: offer {SUBPROTOCOL}, or none", offered.join(", "));
         return Err(ApiError::invalid("Sec-WebSocket-Protocol", message));
     }
-    let query = query.map(|Query(start)| start);
-    let query = query.map_err(|e| ApiError::invalid("query", e.body_text()));
-    open(app, &trace, upgrade?, &[SUBPROTOCOL], Native::new(query))
+    open(app, &trace, upgrade?, &[SUBPROTOCOL], Native::new(start::parse(&pairs)))
 }
 
 /// What the query of `/v1/realtime` may say.
@@ -54,6 +55,8 @@ pub struct RealtimeQuery {
     model: Option<String>,
     #[serde(alias = "lang")]
     language: Option<String>,
+    #[serde(default)]
+    languages: String,
 }
 
 /// `GET /v1/realtime`: OpenAI's transcription sessions.
@@ -63,7 +66,7 @@ pub async fn realtime(
     Query(query): Query<RealtimeQuery>,
     upgrade: Upgrade,
 ) -> Result<Response> {
-    let dialect = Realtime::new(trace.id(), query.model, query.language);
+    let dialect = Realtime::new(trace.id(), query.model, query.language, list(&query.languages));
     open(app, &trace, upgrade?, &["realtime"], dialect)
 }
 
@@ -72,6 +75,8 @@ pub async fn realtime(
 pub struct VoskQuery {
     #[serde(alias = "language")]
     lang: Option<String>,
+    #[serde(default)]
+    languages: String,
 }
 
 /// `GET /vosk`: the dialect of the Vosk server.
@@ -81,7 +86,7 @@ pub async fn vosk(
     Query(query): Query<VoskQuery>,
     upgrade: Upgrade,
 ) -> Result<Response> {
-    open(app, &trace, upgrade?, &[], Vosk::new(query.lang))
+    open(app, &trace, upgrade?, &[], Vosk::new(query.lang, list(&query.languages)))
 }
 
 /// `GET /asyncapi.json`.
@@ -97,7 +102,7 @@ fn open(
     protocols: &'static [&'static str],
     dialect: impl Dialect + 'static,
 ) -> Result<Response> {
-    let slot = Slot::take(&app, trace.tenant())?;
+    let slot = Slot::take(&app, &trace.tenant())?;
     // Frames up to twice the limit are read and refused in words; the library breaks off at larger ones.
     let limit = app.config.limits.max_body_bytes.saturating_mul(2);
     let link = Link { app, request_id: trace.id().to_owned() };

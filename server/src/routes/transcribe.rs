@@ -4,6 +4,7 @@ use crate::{
     app::App,
     error::{Errors, Result},
     intake::{
+        audio, decoding,
         query::{Ask, Parameters},
         upload::{self, Upload},
         values::Pairs,
@@ -27,7 +28,7 @@ use std::sync::Arc;
 ///
 /// The body is the audio itself in any common container (told by its content, never by its name or type),
 /// or `multipart/form-data` with the audio as `file`; form fields are parameters too.
-#[utoipa::path(post, path = "/transcribe", tag = "transcription", params(Parameters),
+#[utoipa::path(post, path = "/transcribe", tag = "transcription", params(Parameters, decoding::Parameters, audio::Parameters),
     request_body(content((Vec<u8> = "application/octet-stream"), (AudioForm = "multipart/form-data"))),
     responses((status = 200, content((Answer = "application/json"), (String = "text/plain"),
         (String = "application/x-subrip"), (String = "text/vtt")),
@@ -45,10 +46,8 @@ pub async fn transcribe(
     let understand = |pairs: &Pairs| {
         let ask = Ask::parse(pairs)?;
         let tongue = lease(&app, &trace, &ask.spoken)?;
-        if let Tongue::Known(pack) = &tongue {
-            // A key term that cannot be spelled is refused before the audio is sent.
-            ask.decoding.reading(pack)?;
-        }
+        // A key term that cannot be spelled is refused before the audio is sent.
+        ask.decoding.check(&tongue)?;
         Ok((ask, tongue))
     };
     let Upload { working: _working, asked: (ask, tongue), audio } =

@@ -24,6 +24,13 @@ pub(super) struct Admission {
     pace: Pace,
 }
 
+/// A place under a key, in use until this is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    _own: Option<OwnedSemaphorePermit>,
+    tenant: Arc<Tenant>,
+}
+
 /// Room for one request, in the house and under its key. The channels of one file share it; the last one to
 /// finish gives it back.
 #[derive(Clone, Debug)]
@@ -32,14 +39,13 @@ pub struct Permit(Arc<Held>);
 #[derive(Debug)]
 struct Held {
     _slot: OwnedSemaphorePermit,
-    _own: Option<OwnedSemaphorePermit>,
-    tenant: Arc<Tenant>,
+    seat: Arc<Seat>,
 }
 
 impl Permit {
     /// Who asks.
     pub fn tenant(&self) -> &Tenant {
-        &self.0.tenant
+        &self.0.seat.tenant
     }
 }
 
@@ -70,14 +76,25 @@ impl Admission {
     /// Room for one more request of `tenant`.
     pub(super) fn admit(&self, tenant: &Arc<Tenant>) -> Result<Permit> {
         self.check_room()?;
+        self.admit_seated(&self.seat(tenant)?)
+    }
+
+    /// A place under the key of `tenant`.
+    pub(super) fn seat(&self, tenant: &Arc<Tenant>) -> Result<Arc<Seat>> {
         let own = match &tenant.slots {
             None => None,
             Some((limit, slots)) => {
                 Some(Arc::clone(slots).try_acquire_owned().map_err(|_| self.tenant_full(*limit))?)
             }
         };
+        Ok(Arc::new(Seat { _own: own, tenant: Arc::clone(tenant) }))
+    }
+
+    /// Room for one more request of who has a seat already.
+    pub(super) fn admit_seated(&self, seat: &Arc<Seat>) -> Result<Permit> {
+        self.check_room()?;
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| self.full())?;
-        Ok(Permit(Arc::new(Held { _slot: slot, _own: own, tenant: Arc::clone(tenant) })))
+        Ok(Permit(Arc::new(Held { _slot: slot, seat: Arc::clone(seat) })))
     }
 
     /// Whether there is room for one more request, whoever asks.

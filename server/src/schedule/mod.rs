@@ -16,7 +16,7 @@ pub mod queue;
 pub mod tenant;
 pub(crate) mod worker;
 
-pub use admission::{Audio, Permit};
+pub use admission::{Audio, Permit, Seat};
 pub use tenant::Tenant;
 
 use crate::{
@@ -59,6 +59,22 @@ impl Scheduler {
     /// 429 at once when there is none: nobody waits without being counted.
     pub fn admit(&self, tenant: &Arc<Tenant>) -> Result<Permit> {
         self.admission.admit(tenant)
+    }
+
+    /// A place under the key of `tenant`, for what may put in several requests: a stream.
+    ///
+    /// # Errors
+    /// 429 when the key has none left.
+    pub fn seat(&self, tenant: &Arc<Tenant>) -> Result<Arc<Seat>> {
+        self.admission.seat(tenant)
+    }
+
+    /// Room for one request of who has a seat.
+    ///
+    /// # Errors
+    /// 429 at once when there is none.
+    pub fn admit_seated(&self, seat: &Arc<Seat>) -> Result<Permit> {
+        self.admission.admit_seated(seat)
     }
 
     /// Whether [`admit`](Self::admit) would fail now; lets a large upload be refused before it is read.

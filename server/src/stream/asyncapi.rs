@@ -31,14 +31,14 @@ pub fn document() -> Value {
                 "address": "/v1/realtime",
                 "title": "OpenAI realtime transcription sessions",
                 "description": REALTIME,
-                "bindings": { "ws": { "method": "GET", "query": text_fields(&["model", "language"]) } },
+                "bindings": { "ws": { "method": "GET", "query": text_fields(&["model", "language", "languages"]) } },
                 "messages": messages(&["RealtimeClientEvent", "RealtimeServerMessage"]),
             },
             "vosk": {
                 "address": "/vosk",
                 "title": "Vosk server",
                 "description": VOSK,
-                "bindings": { "ws": { "method": "GET", "query": text_fields(&["lang"]) } },
+                "bindings": { "ws": { "method": "GET", "query": text_fields(&["lang", "languages"]) } },
                 "messages": messages(&["VoskClientMessage", "Audio", "VoskServerMessage"]),
             },
         },
@@ -59,7 +59,8 @@ pub fn document() -> Value {
 }
 
 const ABOUT: &str = "Audio without an end in, partial and final texts out. A server that is loading, draining or full, and \
-    a wrong key, are answered before the upgrade (503, 429, 401, with the error object of the HTTP routes); afterwards \
+    a wrong key, or one with too much in work, are answered before the upgrade (503, 429, 401, with the error object of \
+    the HTTP routes): an open stream counts as one request of its key. Afterwards \
     errors are messages. Close codes: 1000 all is said, 1008 unauthorized, 1009 payload_too_large, 1011 internal, 1013 \
     queue_full, loading, draining; else 4000 + the HTTP status of the error's code. The server pings every 10 seconds and \
     closes after 20 of silence; audio may come faster than real time: it is read as fast as it can be transcribed.";
@@ -67,11 +68,15 @@ const NATIVE: &str = "Text frames are control messages, binary frames are audio 
     `start` says; with `lang` in it the stream begins at once. `seq` rises by one with each message of the server. A final \
     never changes; `stable` only grows within an utterance, and a final is read anew from the whole utterance; finals tile \
     the audio from the first sample to `stop`; `lang` counts from the next utterance on. On SIGTERM what was sent becomes \
-    final, then `error` (draining) and `closed` follow.";
+    final, then `error` (draining) and `closed` follow. With `lang=auto` each utterance is heard under every candidate's \
+    mask and read under the best; its final names it. Should the engine fail on an utterance twice, the finals before it \
+    are told, then `error` (internal) and `closed`.";
 const REALTIME: &str = "Of OpenAI's realtime API the transcription sessions. An utterance is an item; deltas are settled text; \
-    most errors leave the session open. The language is `transcription.language`, or a model such as `s3router-tr`.";
+    most errors leave the session open. The language is `transcription.language`, or a model such as `s3router-tr`; \
+    without either each item is heard for itself, among `transcription.languages` if given.";
 const VOSK: &str = "Every binary frame (16-bit PCM) is answered by one message. The language is `?lang=`, or `model` in \
-    `config`. A final that is not ready comes with a later frame, and with `reset` or `eof` at the latest.";
+    `config`. A final that is not ready comes with a later frame, and with `reset` or `eof` at the latest. \
+    `max_alternatives` lists readings, best first; phrases that cannot be spelled are ignored.";
 const KEY: &str = "Only where the operator set keys: `Authorization: Bearer KEY`, or, from a browser, the subprotocol \
     `s3router.key.KEY` beside the real one.";
 
@@ -108,8 +113,9 @@ fn components() -> Value {
     let config = json!({ "type": "object", "properties": {
         "sample_rate": { "type": "number", "default": 16000 },
         "words": { "type": "boolean" },
-        "max_alternatives": { "type": "integer" },
-        "model": { "type": "string", "description": "The language." },
+        "max_alternatives": { "type": "integer", "minimum": 0, "maximum": 10 },
+        "phrase_list": { "type": "array", "items": { "type": "string" }, "description": "Phrases to expect." },
+        "model": { "type": "string", "description": "The language, or `auto`." },
     } });
     let (one, text) = (json!({ "const": 1 }), json!({ "type": "string" }));
     all.insert(
@@ -122,7 +128,9 @@ fn components() -> Value {
     all.insert(
         "VoskServerMessage".into(),
         json!({ "name": "VoskServerMessage", "payload": { "type": "object",
-        "properties": { "partial": text, "text": text, "result": { "type": "array", "items": word } } } }),
+        "properties": { "partial": text, "text": text, "result": { "type": "array", "items": word },
+            "alternatives": { "type": "array", "items": { "type": "object", "properties": {
+                "text": text, "confidence": { "type": "number" }, "result": { "type": "array" } } } } } } }),
     );
     Value::Object(all)
 }

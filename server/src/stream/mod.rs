@@ -28,11 +28,13 @@ mod realtime_session;
 mod session;
 mod slot;
 pub(crate) mod socket;
+mod speech;
 pub(crate) mod vosk;
 mod wish;
 
 pub use session::{Input, Output, Session};
 pub use slot::Slot;
+pub use speech::Speech;
 pub use wish::Wish;
 
 /// The longest utterance, seconds.

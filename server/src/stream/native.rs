@@ -1,28 +1,32 @@
 //! `s3router.v1`, the house's own protocol: [`s3router_proto::stream`] has the messages and the rules.
 
 use super::{
-    Input, LONGEST_S, Output, Wish,
+    Input, LONGEST_S, Output, Speech, Wish,
     socket::{Dialect, Link, Step},
-    wish::language,
+    wish::speech,
 };
-use crate::{error::ApiError, render::mean};
+use crate::{
+    error::ApiError,
+    intake::decoding::Decoding,
+    render::{mean, native::reading},
+};
 use axum::body::Bytes;
 use s3router_core::{
     decode,
-    packs::LoadedPack,
     stream::{Cause, Event},
 };
 use s3router_proto::{
-    PackRef, Word,
+    Alternative, Word,
     stream::{ClientMessage, ServerMessage, Start, StreamLimits},
 };
 use serde_json::Value;
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 /// One connection.
 pub(crate) struct Native {
     query: Result<Start, ApiError>,
     words: bool,
+    decoding: Decoding,
     open: bool,
     /// Audio has come: it is too late for another `start`.
     begun: bool,
@@ -34,19 +38,21 @@ pub(crate) struct Native {
 impl Native {
     /// With what the query said.
     pub(crate) fn new(query: Result<Start, ApiError>) -> Self {
-        Self { query, words: true, open: false, begun: false, seq: 0, flushes: VecDeque::new() }
+        let (decoding, flushes) = (Decoding::default(), VecDeque::new());
+        Self { query, words: true, decoding, open: false, begun: false, seq: 0, flushes }
     }
 
     fn open(&mut self, start: &Start, link: &Link) -> Result<Vec<Step>, ApiError> {
         let wish = Wish::read(start, &link.app)?;
         self.words = start.words.unwrap_or(true);
+        self.decoding = wish.decoding.clone();
         self.open = true;
         let config = &link.app.config;
         let ready = ServerMessage::Ready {
             seq: self.next(),
             session: link.request_id.clone(),
-            lang: wish.pack.meta.language.clone(),
-            pack: proof(&wish.pack),
+            lang: wish.speech.lang().into(),
+            pack: wish.speech.proof(),
             limits: StreamLimits {
                 max_audio_s: config.streams.max_stream_seconds.get(),
                 max_utterance_s: LONGEST_S,
@@ -76,17 +82,7 @@ impl Native {
                 "`start` comes before the audio: this stream has begun; `lang` switches the language";
             return Ok(self.complain(&ApiError::invalid("type", message), link));
         }
-        let query = self.query.clone().unwrap_or_default();
-        let start = Start {
-            lang: start.lang.or(query.lang),
-            encoding: start.encoding.or(query.encoding),
-            sample_rate: start.sample_rate.or(query.sample_rate),
-            channel_count: start.channel_count.or(query.channel_count),
-            interim: start.interim.or(query.interim),
-            endpointing_ms: start.endpointing_ms.or(query.endpointing_ms),
-            words: start.words.or(query.words),
-        };
-        self.open(&start, link)
+        self.open(&start.or(self.query.clone().unwrap_or_default()), link)
     }
 
     fn flush(&mut self, id: Value, link: &Link) -> Vec<Step> {
@@ -98,28 +94,50 @@ impl Native {
     }
 
     /// A session's event as a message; `None` for what this protocol leaves out.
-    fn event(&mut self, event: Event<Arc<LoadedPack>>) -> Option<ServerMessage> {
+    fn event(&mut self, event: Event<Speech>) -> Option<ServerMessage> {
         Some(match event {
             Event::Began { .. } | Event::Ended { .. } => return None,
-            Event::Partial { utterance, start, end, stable, unstable, lag } => ServerMessage::Partial {
-                seq: self.next(),
+            Event::Partial { utterance, start, end, stable, unstable, language, lag } => {
+                ServerMessage::Partial {
+                    seq: self.next(),
+                    utterance,
+                    start,
+                    end,
+                    stable,
+                    unstable,
+                    lang: language.lang().into(),
+                    lag_ms: ms(lag),
+                }
+            }
+            Event::Final {
                 utterance,
                 start,
                 end,
-                stable,
-                unstable,
-                lag_ms: ms(lag),
-            },
-            Event::Final { utterance, start, end, text, words, language, cause, revised, lag } => {
+                text,
+                words,
+                alternatives,
+                language,
+                cause,
+                revised,
+                lag,
+            } => {
+                let confidence = mean(words.iter().map(|w| w.confidence));
+                let best = || vec![Alternative { text: text.clone(), confidence, score: None }];
+                let listed = (self.decoding.alternatives > 0).then(|| match alternatives.is_empty() {
+                    true => best(),
+                    false => alternatives.iter().map(reading).collect(),
+                });
                 ServerMessage::Final {
                     seq: self.next(),
                     utterance,
                     start,
                     end,
                     text,
-                    lang: language.meta.language.clone(),
-                    pack: proof(&language),
-                    confidence: mean(words.iter().map(|w| w.confidence)),
+                    lang: language.lang().into(),
+                    pack: language.proof(),
+                    languages: language.languages(),
+                    confidence,
+                    alternatives: listed,
                     words: self.words.then(|| words.into_iter().map(word).collect()),
                     speech_final: cause != Cause::Length,
                     revised,
@@ -162,10 +180,12 @@ impl Dialect for Native {
             ClientMessage::Stop => Ok(vec![Step::Do(Input::Stop)]),
             _ if !self.open => Err(unopened()),
             ClientMessage::Flush { id } => Ok(self.flush(id, link)),
-            ClientMessage::Lang { lang } => match language(Some(&lang), &link.app) {
-                Ok(pack) => Ok(vec![Step::Do(Input::Language(pack))]),
-                Err(error) => Ok(self.complain(&error, link)),
-            },
+            ClientMessage::Lang { lang, languages } => {
+                match speech(Some(&lang), languages, &self.decoding, &link.app) {
+                    Ok(speech) => Ok(vec![Step::Do(Input::Language(speech))]),
+                    Err(error) => Ok(self.complain(&error, link)),
+                }
+            }
         }
     }
 
@@ -215,10 +235,6 @@ fn say(message: &ServerMessage) -> Step {
 
 fn json(message: &ServerMessage) -> String {
     serde_json::to_string(message).unwrap_or_default()
-}
-
-fn proof(pack: &LoadedPack) -> PackRef {
-    PackRef { id: pack.meta.language.clone(), generation: pack.generation, sha256: pack.sha256.clone() }
 }
 
 fn word(w: decode::Word) -> Word {

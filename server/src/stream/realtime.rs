@@ -4,23 +4,20 @@
 //! the transcript; the stretches in which nobody spoke make no item.
 
 use super::{
-    Input, Output, realtime_session,
+    Input, Output, Speech, realtime_session,
     socket::{Dialect, Link, Step},
 };
 use crate::error::ApiError;
 use axum::body::Bytes;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use s3router_core::{
-    packs::LoadedPack,
-    stream::{Cause, Event},
-};
+use s3router_core::stream::{Cause, Event};
 use s3router_proto::{
     ErrorKind,
     openai::Usage,
-    realtime::{ClientEvent, Fault, ServerEvent, ServerMessage, Session},
+    realtime::{ClientEvent, Fault, ServerEvent, ServerMessage, Session, Transcription},
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 /// One connection.
 pub(crate) struct Realtime {
@@ -36,9 +33,14 @@ pub(crate) struct Realtime {
 
 impl Realtime {
     /// With what the query says.
-    pub(crate) fn new(id: &str, model: Option<String>, language: Option<String>) -> Self {
+    pub(crate) fn new(
+        id: &str,
+        model: Option<String>,
+        language: Option<String>,
+        languages: Vec<String>,
+    ) -> Self {
         Self {
-            session: realtime_session::new(id, model, language),
+            session: realtime_session::new(id, Transcription { model, language, languages }),
             running: false,
             events: 0,
             open: BTreeMap::new(),
@@ -95,7 +97,7 @@ impl Realtime {
         Ok(steps)
     }
 
-    fn event(&mut self, event: Event<Arc<LoadedPack>>) -> Vec<Step> {
+    fn event(&mut self, event: Event<Speech>) -> Vec<Step> {
         match event {
             Event::Began { utterance, at } => {
                 self.open.insert(utterance, String::new());

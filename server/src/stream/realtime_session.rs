@@ -1,24 +1,21 @@
 //! The session object of `/v1/realtime`: defaults, updates, and what they mean for a stream.
 
 use super::{
-    Input, Wish,
+    Input, Speech, Wish,
     socket::Link,
-    wish::{language, pause},
+    wish::{pause, speech},
 };
-use crate::error::ApiError;
-use s3router_core::{
-    audio::{Encoding, RATES_HZ, RawFormat},
-    packs::LoadedPack,
-};
+use crate::{error::ApiError, intake::decoding::Decoding};
+use s3router_core::audio::{Encoding, RATES_HZ, RawFormat};
 use s3router_proto::realtime::{
     Audio, Format, Input as InputSession, InputUpdate, Session, SessionUpdate, Transcription, TurnDetection,
 };
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 /// As a client finds it: 16-bit PCM at 24 kHz, turns by voice activity.
-pub(super) fn new(id: &str, model: Option<String>, language: Option<String>) -> Session {
+pub(super) fn new(id: &str, transcription: Transcription) -> Session {
     let input = InputSession {
-        transcription: Transcription { model, language },
+        transcription,
         turn_detection: Some(TurnDetection::default()),
         ..InputSession::default()
     };
@@ -63,11 +60,11 @@ pub(super) fn update(
     }
     raw(&next.format)?;
     let pause = pause_of(&next)?;
-    let pack = spoken(&next.transcription).map(|lang| language(Some(lang), &link.app)).transpose()?;
     let changed = next.transcription != session.audio.input.transcription;
+    let speech = changed.then(|| spoken(&next.transcription, link)).transpose()?;
     session.audio.input = next;
     let mut inputs = vec![Input::Pause(pause)];
-    inputs.extend(pack.filter(|_| changed).map(Input::Language));
+    inputs.extend(speech.map(Input::Language));
     Ok(inputs)
 }
 
@@ -77,7 +74,7 @@ pub(super) fn update(
 /// 400 and 404 that name the field.
 pub(super) fn wish(session: &Session, link: &Link) -> Result<Wish, ApiError> {
     let input = &session.audio.input;
-    let mut wish = Wish::new(pack(&input.transcription, link)?);
+    let mut wish = Wish::new(spoken(&input.transcription, link)?);
     wish.raw = Some(raw(&input.format)?);
     wish.settings.pause = pause_of(input)?;
     if let Some(turns) = &input.turn_detection {
@@ -87,18 +84,14 @@ pub(super) fn wish(session: &Session, link: &Link) -> Result<Wish, ApiError> {
     Ok(wish)
 }
 
-fn pack(transcription: &Transcription, link: &Link) -> Result<Arc<LoadedPack>, ApiError> {
-    let Some(lang) = spoken(transcription) else {
-        let message =
-            "no language: set `session.audio.input.transcription.language`, or a model such as `s3router-tr`";
-        return Err(ApiError::invalid("session.audio.input.transcription.language", message));
-    };
-    language(Some(lang), &link.app)
-}
-
-fn spoken(transcription: &Transcription) -> Option<&str> {
-    let named = transcription.language.as_deref().filter(|lang| !lang.is_empty());
-    named.or_else(|| transcription.model.as_deref()?.strip_prefix("s3router-"))
+/// What is named, by the language or by a model such as `s3router-tr`; else whatever is heard.
+fn spoken(transcription: &Transcription, link: &Link) -> Result<Speech, ApiError> {
+    let Transcription { model, language, languages } = transcription;
+    let named = language.as_deref().filter(|lang| !lang.is_empty());
+    let lang = named.or_else(|| model.as_deref()?.strip_prefix("s3router-")).unwrap_or("auto");
+    // Candidates beside a language are its client's second thought; the language wins, as in the form.
+    let among = if lang == "auto" { languages.clone() } else { Vec::new() };
+    speech(Some(lang), among, &Decoding::default(), &link.app)
 }
 
 fn pause_of(input: &InputSession) -> Result<Option<Duration>, ApiError> {

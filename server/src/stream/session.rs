@@ -1,19 +1,20 @@
 //! One stream at work: what came in, the decoder, the state machine, readings in the engine, what goes out.
 
-use super::{Slot, Wish};
+use super::{
+    Slot, Speech, Wish,
+    speech::{Answer, Listened, hear, whole},
+};
 use crate::{
     app::App,
     error::{ApiError, Result},
-    schedule::job::Done,
+    intake::decoding::Decoding,
 };
 use axum::body::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use s3router_core::{
-    self as core, Utterance,
+    self as core,
     audio::Live,
-    engine::Wants,
-    packs::LoadedPack,
-    stream::{Event, Read, Stream, Ticket},
+    stream::{Event, Stream, Ticket},
 };
 use s3router_proto::ErrorKind;
 use std::{
@@ -23,7 +24,7 @@ use std::{
 };
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::{sleep, sleep_until},
+    time::sleep_until,
 };
 
 /// Bytes decoded in one go.
@@ -32,8 +33,6 @@ const PIECE: usize = 64 * 1024;
 const BACKLOG: Duration = Duration::from_secs(40);
 /// Behind by this much a client is warned, and again after it was below the half.
 const LAGGING: Duration = Duration::from_secs(2);
-/// How long a final waits before it asks again for room in the queue.
-const PATIENCE: Duration = Duration::from_millis(25);
 /// After an interim reading that waited for the engine, pause for so many times its wait: the busier the engine,
 /// the rarer the partials.
 const MODESTY: u32 = 4;
@@ -45,8 +44,8 @@ pub enum Input {
     Audio(Bytes),
     /// Everything so far shall become final; answered by [`Event::Flushed`].
     Flush,
-    /// The next utterance is read under this pack.
-    Language(Arc<LoadedPack>),
+    /// The next utterance is read under this language.
+    Language(Speech),
     /// Another silence ends utterances from here on.
     Pause(Option<Duration>),
     /// The open utterance is to be forgotten.
@@ -61,16 +60,17 @@ pub enum Input {
 #[derive(Clone, Debug)]
 pub enum Output {
     /// What the stream says; [`Event::Closed`] is always the last.
-    Event(Event<Arc<LoadedPack>>),
+    Event(Event<Speech>),
     /// The texts are this far behind the audio that was taken.
     Lagging(Duration),
     /// Nothing to tell: what was given is used up, more may be read from the client.
     Hungry,
-    /// Why the stream ends here; every final of what was taken before has been told, unless the engine failed.
+    /// Why the stream ends here. Every final of what was taken before has been told; if the engine failed, every final
+    /// before the utterance that it failed on.
     Failed(ApiError),
 }
 
-type Answer = (Ticket, Result<Done>);
+type Reading = BoxFuture<'static, (Ticket, Result<Answer>)>;
 type Decoded = (Option<Live>, core::Result<Vec<f32>>);
 
 /// One stream; see the module above.
@@ -78,12 +78,17 @@ pub struct Session {
     app: Arc<App>,
     slot: Slot,
     interim: bool,
-    stream: Stream<Arc<LoadedPack>>,
+    /// How finals become text, and how partials do, of which one reading is enough.
+    finals: Arc<Decoding>,
+    partials: Arc<Decoding>,
+    stream: Stream<Speech>,
     /// Away while it decodes; gone when the audio is over.
     live: Option<Live>,
     decoding: Option<JoinHandle<Decoded>>,
     inputs: VecDeque<Input>,
-    readings: FuturesUnordered<BoxFuture<'static, Answer>>,
+    readings: FuturesUnordered<Reading>,
+    /// Which language the open utterance was last heard to be in.
+    listened: Option<Listened>,
     outputs: VecDeque<Output>,
     draining: BoxFuture<'static, ()>,
     begun: Instant,
@@ -94,7 +99,6 @@ pub struct Session {
     lagging: bool,
     /// Whether the owner knows that more may be read.
     told_hungry: bool,
-    finals: u64,
     ending: bool,
     /// Nothing more will be told.
     over: bool,
@@ -118,11 +122,14 @@ impl Session {
             app: Arc::clone(app),
             slot,
             interim: wish.interim,
-            stream: Stream::new(wish.settings, wish.pack),
+            partials: Arc::new(Decoding { alternatives: 0, ..wish.decoding.clone() }),
+            finals: Arc::new(wish.decoding),
+            stream: Stream::new(wish.settings, wish.speech),
             live: Some(Live::new(wish.raw)?),
             decoding: None,
             inputs: VecDeque::new(),
             readings: FuturesUnordered::new(),
+            listened: None,
             outputs: VecDeque::new(),
             draining: Box::pin(async move { drain.lifecycle.draining().await }),
             begun: now,
@@ -131,7 +138,6 @@ impl Session {
             awaited: None,
             lagging: false,
             told_hungry: true,
-            finals: 0,
             ending: false,
             over: false,
             failure: None,
@@ -181,7 +187,14 @@ impl Session {
     fn work(&mut self) {
         while !self.over {
             while let Some(read) = self.stream.due() {
-                self.readings.push(Box::pin(whole(Arc::clone(&self.app), self.slot.clone(), read)));
+                let (app, decoding) = (Arc::clone(&self.app), Arc::clone(&self.finals));
+                self.readings.push(Box::pin(whole(
+                    app,
+                    self.slot.clone(),
+                    read,
+                    decoding,
+                    self.listened.clone(),
+                )));
             }
             self.look();
             while let Some(event) = self.stream.event() {
@@ -193,10 +206,16 @@ impl Session {
             let Some(input) = self.inputs.pop_front() else { return };
             match input {
                 Input::Audio(bytes) => self.decode(bytes),
-                Input::Flush => self.stream.flush(),
-                Input::Language(pack) => self.stream.switch(pack),
+                Input::Flush => {
+                    self.settle();
+                    self.stream.flush();
+                }
+                Input::Language(language) => self.stream.switch(language),
                 Input::Pause(pause) => self.stream.wait(pause),
-                Input::Clear => drop(self.stream.clear()),
+                Input::Clear => {
+                    self.settle();
+                    self.stream.clear();
+                }
                 Input::Keepalive => {}
                 Input::Stop => self.end(None),
             }
@@ -215,27 +234,28 @@ impl Session {
         let Ok(turn) = Arc::clone(&self.app.interim).try_acquire_owned() else { return };
         let Ok(permit) = self.slot.admit() else { return };
         let Some(read) = self.stream.interim() else { return };
-        let app = Arc::clone(&self.app);
+        let (app, decoding, listened) =
+            (Arc::clone(&self.app), Arc::clone(&self.partials), self.listened.clone());
         self.readings.push(Box::pin(async move {
             let _turn = turn;
-            let Read { samples, language, ticket } = read;
-            (ticket, app.scheduler.submit(utterance(samples, language), permit).await)
+            (read.ticket, hear(&app, &read, &decoding, listened, permit).await)
         }));
     }
 
-    fn answered(&mut self, (ticket, outcome): Answer) {
+    fn answered(&mut self, (ticket, outcome): (Ticket, Result<Answer>)) {
         // The client was not read meanwhile, perhaps.
         self.last_input = Instant::now();
         match outcome {
-            Ok(done) => {
+            Ok(Answer { heard, queue, listened }) => {
                 if !ticket.whole {
-                    self.next_interim = Instant::now() + done.queue * MODESTY;
+                    self.next_interim = Instant::now() + queue * MODESTY;
+                    self.listened = listened;
                 }
-                self.stream.heard(ticket, done.transcript, self.begun.elapsed());
+                self.stream.heard(ticket, heard, self.begun.elapsed());
             }
             // A partial is a courtesy.
             Err(_) if !ticket.whole => self.stream.skipped(ticket),
-            Err(error) => self.break_off(error),
+            Err(error) => self.break_off(ticket, error),
         }
     }
 
@@ -273,6 +293,15 @@ impl Session {
         }
     }
 
+    /// What the decoder still holds belongs before what comes now.
+    fn settle(&mut self) {
+        match self.live.as_mut().map(Live::flush) {
+            Some(Ok(tail)) => self.stream.push(&tail, self.begun.elapsed()),
+            Some(Err(error)) => self.end(Some(error.into())),
+            None => {}
+        }
+    }
+
     /// Takes no more audio; what was taken is told, then why it ended, if it was not the client's wish.
     fn end(&mut self, failure: Option<ApiError>) {
         self.ending = true;
@@ -297,18 +326,15 @@ impl Session {
         }
     }
 
-    /// The engine failed: what was taken cannot be told.
-    fn break_off(&mut self, error: ApiError) {
-        (self.ending, self.over) = (true, true);
-        self.inputs.clear();
-        self.readings.clear();
-        let seconds = self.stream.length().as_secs_f64();
-        self.outputs.push_back(Output::Failed(error));
-        self.outputs.push_back(Output::Event(Event::Closed { seconds, finals: self.finals }));
+    /// The engine failed on an utterance: it and what follows cannot be told.
+    fn break_off(&mut self, ticket: Ticket, error: ApiError) {
+        self.fail(error);
+        (self.live, self.decoding) = (None, None);
+        self.stream.break_off(ticket);
     }
 
     /// Records an event and lines it up.
-    fn note(&mut self, event: Event<Arc<LoadedPack>>) {
+    fn note(&mut self, event: Event<Speech>) {
         let metrics = &self.app.metrics;
         match &event {
             Event::Began { .. } => self.awaited = Some(Instant::now()),
@@ -321,8 +347,9 @@ impl Session {
             }
             Event::Final { lag, start, end, language, .. } => {
                 metrics.stream_final_latency.observe(lag.as_secs_f64());
-                metrics.transcribed(&language.meta.language, end - start);
-                self.finals += 1;
+                if let Some(pack) = language.pack() {
+                    metrics.transcribed(&pack.meta.language, end - start);
+                }
                 self.warn(*lag);
             }
             Event::Closed { .. } => {
@@ -342,26 +369,6 @@ impl Session {
         }
         self.lagging = lag > if self.lagging { LAGGING / 2 } else { LAGGING };
     }
-}
-
-/// The whole utterance through the engine. It was accepted with its audio, so it waits for room instead of failing.
-async fn whole(app: Arc<App>, slot: Slot, read: Read<Arc<LoadedPack>>) -> Answer {
-    let Read { samples, language, ticket } = read;
-    let utterance = utterance(samples, language);
-    loop {
-        let submitted = async {
-            let permit = slot.admit()?;
-            app.scheduler.submit(utterance.clone(), permit).await
-        };
-        match submitted.await {
-            Err(error) if error.kind == ErrorKind::QueueFull => sleep(PATIENCE).await,
-            outcome => return (ticket, outcome),
-        }
-    }
-}
-
-fn utterance(samples: Arc<[f32]>, pack: Arc<LoadedPack>) -> Utterance {
-    Utterance { samples, pack, wants: Wants::Transcript }
 }
 
 /// The decoder's outcome; never, while it does nothing.

@@ -1,16 +1,18 @@
 //! What a client asks of a stream, understood.
 
+use super::Speech;
 use crate::{
     app::App,
     error::{ApiError, Result},
+    intake::{decoding::Decoding, values::Values},
+    tongue::Spoken,
 };
 use s3router_core::{
     audio::{Encoding, RATE_HZ, RATES_HZ, RawFormat},
-    packs::LoadedPack,
     stream::Settings,
 };
 use s3router_proto::stream::Start;
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 /// Names of what is told by its content anyway.
 const CONTAINERS: [&str; 10] =
@@ -19,8 +21,10 @@ const CONTAINERS: [&str; 10] =
 /// A stream as a session opens it.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// The lease on the pack of the first utterance.
-    pub pack: Arc<LoadedPack>,
+    /// What reads the first utterance: the lease on its pack, or on those it may be.
+    pub speech: Speech,
+    /// How logits become text.
+    pub decoding: Decoding,
     /// How headerless audio is to be read; a container is told by its content.
     pub raw: Option<RawFormat>,
     /// Whether partials are wanted.
@@ -31,8 +35,14 @@ pub struct Wish {
 
 impl Wish {
     /// 16-bit PCM at 16 kHz, or a container; with partials.
-    pub fn new(pack: Arc<LoadedPack>) -> Self {
-        Self { pack, raw: None, interim: true, settings: Settings::default() }
+    pub fn new(speech: Speech) -> Self {
+        Self {
+            speech,
+            decoding: Decoding::default(),
+            raw: None,
+            interim: true,
+            settings: Settings::default(),
+        }
     }
 
     /// Reads the `start` message, or the query that says the same.
@@ -40,7 +50,10 @@ impl Wish {
     /// # Errors
     /// 400 and 404 that name the field.
     pub fn read(start: &Start, app: &App) -> Result<Self> {
-        let mut wish = Self::new(language(start.lang.as_deref(), app)?);
+        let decoding = decoding(start)?;
+        let languages = start.languages.clone().unwrap_or_default();
+        let mut wish = Self::new(speech(start.lang.as_deref(), languages, &decoding, app)?);
+        wish.decoding = decoding;
         wish.raw = encoding(start)?;
         wish.interim = start.interim.unwrap_or(true);
         if let Some(ms) = start.endpointing_ms {
@@ -50,21 +63,38 @@ impl Wish {
     }
 }
 
-/// The pack of a language.
+/// What reads a language, or whichever of `languages` is spoken, and can spell what `decoding` expects.
 ///
 /// # Errors
-/// 400 without a name, 404 for one that is not there.
-pub(crate) fn language(asked: Option<&str>, app: &App) -> Result<Arc<LoadedPack>> {
-    match asked {
-        None | Some("") => {
-            Err(ApiError::invalid("lang", "`lang` is missing: say which language; GET /v1/packs lists them"))
-        }
-        Some("auto") => Err(ApiError::invalid(
-            "lang",
-            "a stream needs a language from its start: POST /identify tells it from a few seconds of audio",
-        )),
-        Some(lang) => Ok(app.packs()?.get(lang)?),
-    }
+/// 400 without a name, or for key terms that cannot be spelled; 404 for a language that is not there.
+pub(crate) fn speech(
+    asked: Option<&str>,
+    languages: Vec<String>,
+    decoding: &Decoding,
+    app: &App,
+) -> Result<Speech> {
+    let Some(lang) = asked.filter(|lang| !lang.is_empty()) else {
+        let message = "`lang` is missing: say which language, or `auto`; GET /v1/packs lists them";
+        return Err(ApiError::invalid("lang", message));
+    };
+    let tongue = Spoken::of(lang, languages)?.lease(&*app.packs()?)?;
+    decoding.check(&tongue)?;
+    Ok(tongue.into())
+}
+
+/// By the rules of `/transcribe`.
+fn decoding(start: &Start) -> Result<Decoding> {
+    let Start { alternatives, decoder, beam, keyterm, boost, lm_weight, .. } = start;
+    let said = [
+        ("alternatives", alternatives.map(|n| n.to_string())),
+        ("decoder", decoder.clone()),
+        ("beam", beam.map(|n| n.to_string())),
+        ("boost", boost.map(|n| n.to_string())),
+        ("lm_weight", lm_weight.map(|n| n.to_string())),
+    ];
+    let said = said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let terms = keyterm.iter().flatten().map(|term| ("keyterm".to_owned(), term.clone()));
+    Decoding::of(&Values::of_ours(&said.chain(terms).collect::<Vec<_>>()))
 }
 
 /// The silence that ends an utterance; none for 0.
