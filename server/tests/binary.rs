@@ -92,6 +92,45 @@ fn sigterm_ends_it_with_success_and_every_accepted_request_answered() {
     assert!(server.0.wait().unwrap().success());
 }
 
+#[cfg(unix)]
+#[test]
+fn sigterm_makes_final_what_open_streams_have_sent() {
+    let mut server = serve(&[]);
+    let address = server.1.strip_prefix("http://").unwrap();
+    let tcp = std::net::TcpStream::connect(address).unwrap();
+    tcp.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let url = format!("ws://{address}/transcribe/stream?lang=tr&endpointing_ms=0");
+    let (mut socket, _) = tungstenite::client(url, tcp).unwrap();
+    let clip = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/demo/clips/tr.wav")).unwrap();
+    socket.send(tungstenite::Message::binary(clip)).unwrap();
+    let mut next = || loop {
+        match socket.read().unwrap() {
+            tungstenite::Message::Text(text) => {
+                let message: serde_json::Value = serde_json::from_str(&text).unwrap();
+                return (message["type"].as_str().unwrap().to_owned(), message);
+            }
+            tungstenite::Message::Close(frame) => {
+                return ("close".into(), u16::from(frame.unwrap().code).into());
+            }
+            _ => {}
+        }
+    };
+    // The audio has arrived when a partial shows it.
+    while next().0 != "partial" {}
+    let pid = server.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let mut told = Vec::new();
+    while told.last().is_none_or(|(kind, _): &(String, _)| kind != "close") {
+        told.push(next());
+    }
+    let said: Vec<_> = told.iter().filter(|(kind, m)| kind == "final" && m["text"] != "").collect();
+    assert_eq!(said.len(), 1, "{told:?}");
+    let kinds: Vec<&str> = told.iter().rev().take(3).map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["close", "closed", "error"], "{told:?}");
+    assert_eq!(told.last().unwrap().1, 1013);
+    assert!(server.0.wait().unwrap().success());
+}
+
 fn fails(args: &[&str]) -> String {
     fails_with(args, &[])
 }

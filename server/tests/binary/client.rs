@@ -61,6 +61,82 @@ fn a_microphone_comes_through_standard_input() {
     assert!(quiet.contains("\"duration\":1.0"), "{quiet}");
 }
 
+/// Lines that a child writes, as they come.
+fn lines(child: &mut std::process::Child) -> impl Iterator<Item = String> + use<> {
+    BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok)
+}
+
+#[test]
+fn a_live_microphone_is_heard_by_a_server_while_it_speaks() {
+    let server = serve_with(&[], &[("S3ROUTER_API_KEYS", "sesame")]);
+    let clip = std::fs::read(format!("{CLIPS}/tr.wav")).unwrap();
+    let rate = u32::from_le_bytes(clip[24..28].try_into().unwrap()).to_string();
+    assert_eq!(&clip[20..24], [1, 0, 1, 0], "16-bit PCM, one channel");
+    let speech = [&clip[44..], &[0; 48_000]].concat();
+    let url = server.1.as_str();
+    for format in ["text", "json"] {
+        let flags = ["--lang", "tr", "--format", format, "--encoding", "pcm_s16le", "--rate", &rate];
+        let ask = [&["transcribe", "--server", url, "-", "--api-key", "sesame"], &flags[..]].concat();
+        let mut child = s3router(&ask).stdin(Stdio::piped()).spawn().unwrap();
+        let mut microphone = child.stdin.take().unwrap();
+        let mut said = lines(&mut child);
+        microphone.write_all(&speech).unwrap();
+        microphone.flush().unwrap();
+        // The microphone is still open: only a stream can have told this.
+        let first = said.next().unwrap();
+        assert!(!first.is_empty());
+        microphone.write_all(&speech).unwrap();
+        drop(microphone);
+        let rest: Vec<String> = said.collect();
+        assert!(!rest.is_empty() && child.wait().unwrap().success(), "{rest:?}");
+        if format == "json" {
+            let last: serde_json::Value = serde_json::from_str(rest.last().unwrap()).unwrap();
+            assert_eq!((&last["type"], &last["lang"]), (&"final".into(), &"tr".into()));
+        }
+    }
+
+    let wrong = |args: &[&str]| {
+        let output = s3router(&[&["transcribe", "-", "--server", url], args].concat()).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(wrong(&["--lang", "tlh", "--api-key", "sesame"]).contains("tlh"));
+    let refused = wrong(&["--lang", "tr", "--api-key", "wrong"]);
+    assert!(refused.contains("not known") && refused.contains("401"), "{refused}");
+}
+
+/// A server that is busy once and asks for a second's patience, then lets nobody in.
+#[test]
+fn a_stream_knocks_again_when_the_server_said_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let answers = [
+            "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        ];
+        answers.map(|answer| {
+            let mut socket = BufReader::new(listener.accept().unwrap().0);
+            let came = std::time::Instant::now();
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                socket.read_line(&mut head).unwrap();
+            }
+            socket.get_mut().write_all(answer.as_bytes()).unwrap();
+            (came, head)
+        })
+    });
+    let line = fails(&["transcribe", "-", "--lang", "tr", "--server", &url, "--api-key", "sesame"]);
+    assert!(line.contains("401"), "{line}");
+    let [first, second] = server.join().unwrap();
+    assert!(second.0 - first.0 >= std::time::Duration::from_secs(1));
+    let head = second.1.to_ascii_lowercase();
+    assert!(
+        head.starts_with("get /transcribe/stream ") && head.contains("authorization: bearer sesame"),
+        "{head}"
+    );
+}
+
 /// A server that is busy once and asks for a second's patience.
 #[test]
 fn a_busy_server_is_asked_again_when_it_said() {

@@ -30,6 +30,11 @@ impl Input {
         }
     }
 
+    /// Whether it is standard input.
+    pub(super) fn is_stdin(&self) -> bool {
+        self.file.is_none()
+    }
+
     /// As the user knows it.
     pub(super) fn name(&self) -> String {
         self.file.as_ref().map_or("-".into(), |path| path.display().to_string())

@@ -1,6 +1,7 @@
 //! `s3router transcribe`: files to text, by an engine of one's own or by a server.
 
 mod inputs;
+mod live;
 mod local;
 mod remote;
 
@@ -35,9 +36,11 @@ Examples:
   s3router transcribe talk.m4a --lang en --format srt > talk.srt
   s3router transcribe --manifest clips.tsv --shard 3/16 --format json --output part-3.jsonl
   s3router transcribe recordings/ --lang nl --server http://gpu:8080 --format srt --out subtitles/
-  arecord -f S16_LE -r 16000 -d 10 | s3router transcribe - --lang en --encoding pcm_s16le --rate 16000")]
+  arecord -f S16_LE -r 16000 -d 10 | s3router transcribe - --lang en
+  arecord -t raw -f S16_LE -r 16000 | s3router transcribe - --lang en --server http://gpu:8080 --encoding pcm_s16le --rate 16000")]
 pub struct TranscribeArgs {
-    /// Audio of any common container; a folder stands for every file in it, `-` for standard input.
+    /// Audio of any common container; a folder stands for every file in it, `-` for standard input. With --server
+    /// that is heard as it comes, as text or JSON: a line an utterance, and what is being said on the terminal.
     #[arg(required_unless_present = "manifest", value_name = "FILE|FOLDER|-")]
     files: Vec<PathBuf>,
     /// Files to transcribe, one a line: `path`, or `path<TAB>language`. Paths are relative to the manifest.
@@ -95,11 +98,24 @@ pub fn run(args: TranscribeArgs) -> Result<()> {
             let ear = local::Ear::open(&args.engine, &inputs)?;
             each(&args, &inputs, 1, |input| ear.hear(input, raw.as_ref(), args.format))
         }
+        Some(url) if is_live(&args, &inputs) => {
+            let wish = live::Wish { lang: &inputs[0].lang, raw, format: args.format };
+            let mut out = Output::open(args.output.as_deref())?;
+            live::run(&args.remote, url, &wish, &mut out)?;
+            out.close()
+        }
         Some(url) => {
             let client = args.remote.client(url, args.format, raw.as_ref())?;
             each(&args, &inputs, args.remote.parallel(), |input| client.hear(input))
         }
     }
+}
+
+/// Whether it can be told while it comes: subtitles and segments are of the whole.
+fn is_live(args: &TranscribeArgs, inputs: &[Input]) -> bool {
+    matches!(inputs, [one] if one.is_stdin())
+        && args.out.is_none()
+        && matches!(args.format, Format::Text | Format::Json)
 }
 
 fn inputs(args: &TranscribeArgs) -> Result<Vec<Input>> {
