@@ -219,7 +219,9 @@ impl Scores {
         let gates = self.scores.par_iter().map(|(name, s)| {
             let scores = if s.trainable { s.var.as_tensor().clone() } else { s.var.as_detached_tensor() };
             let mask = topk::mask(&scores, s.density, self.estimator)?;
-            Ok((name.clone(), Gate::Soft(mask.broadcast_as(s.shape)?)))
+            // Where a score has its own weight there is nothing to broadcast, and no gradient to sum.
+            let whole = self.structure == Structure::Weights;
+            Ok((name.clone(), Gate::Soft(if whole { mask } else { mask.broadcast_as(s.shape)? })))
         });
         Ok(Gates::new(gates.collect::<Result<_>>()?))
     }

@@ -7,7 +7,7 @@
 //! the upper bits of |S| finds the bin of the threshold, only that bin is looked into. On a GPU the same by
 //! `kernels/cuda/topk.cuh`.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor, bail};
 #[cfg(feature = "cuda")]
 use {crate::kernels::cuda, candle_core::CudaStorage};
 
@@ -57,6 +57,10 @@ impl CustomOp1 for TopK {
     }
 
     fn bwd(&self, scores: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        if scores.device().is_cpu() {
+            let slope = Slope(self.estimator);
+            return Ok(Some(scores.contiguous()?.apply_op2_no_bwd(&grad.contiguous()?, &slope)?));
+        }
         let straight = (grad * scores.sign()?)?;
         Ok(Some(match self.estimator {
             Estimator::Straight => straight,
@@ -71,7 +75,36 @@ fn dropped(n: usize, density: f64) -> usize {
     ((1.0 - density) * n as f64) as usize
 }
 
-const BIN_BITS: u32 = 16;
+/// Scores and the gradient of their mask → the gradient of the scores, in one pass.
+struct Slope(Estimator);
+
+impl CustomOp2 for Slope {
+    fn name(&self) -> &'static str {
+        "top-k-backward"
+    }
+
+    fn cpu_fwd(
+        &self,
+        scores: &CpuStorage,
+        sl: &Layout,
+        grad: &CpuStorage,
+        gl: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (Some((a, b)), Some((c, d))) = (sl.contiguous_offsets(), gl.contiguous_offsets()) else {
+            bail!("top-k: scores and gradient must be contiguous")
+        };
+        let pairs = scores.as_slice::<f32>()?[a..b].iter().zip(&grad.as_slice::<f32>()?[c..d]);
+        let sign = |s: f32| f32::from(s > 0.0) - f32::from(s < 0.0);
+        let of: Vec<f32> = match self.0 {
+            Estimator::Straight => pairs.map(|(&s, g)| g * sign(s)).collect(),
+            Estimator::Sigmoid => pairs.map(|(&s, g)| g * sign(s) / (s.exp() + (-s).exp() + 2.0)).collect(),
+        };
+        Ok((CpuStorage::F32(of), sl.shape().clone()))
+    }
+}
+
+/// Bits of a magnitude that choose its bin: the exponent and four of the fraction. The bins fit in L1.
+const BIN_BITS: u32 = 12;
 
 /// 1 for the kept scores, 0 for the `⌊(1 − density) n⌋` smallest in magnitude; ties drop the lower index first.
 pub fn select(scores: &[f32], density: f64) -> Vec<f32> {
@@ -92,21 +125,15 @@ pub fn select(scores: &[f32], density: f64) -> Vec<f32> {
         split += 1;
     }
     let mut candidates: Vec<u32> = scores.iter().map(magnitude).filter(|&m| bin(m) == split).collect();
-    let (_, &mut threshold, _) = candidates.select_nth_unstable(dropped - below - 1);
-    let smaller = below + candidates.iter().filter(|&&m| m < threshold).count();
-    let mut ties_to_drop = dropped - smaller;
-    scores
-        .iter()
-        .map(|s| match magnitude(s).cmp(&threshold) {
-            std::cmp::Ordering::Less => 0.0,
-            std::cmp::Ordering::Greater => 1.0,
-            std::cmp::Ordering::Equal if ties_to_drop > 0 => {
-                ties_to_drop -= 1;
-                0.0
-            }
-            std::cmp::Ordering::Equal => 1.0,
-        })
-        .collect()
+    let (_, &mut threshold, above) = candidates.select_nth_unstable(dropped - below - 1);
+    let tied_above = above.iter().filter(|&&m| m == threshold).count();
+    let mut mask: Vec<f32> = scores.iter().map(|s| f32::from(magnitude(s) > threshold)).collect();
+    // Of the scores equal to the threshold the last ones stay.
+    let ties = (0..scores.len()).rev().filter(|&i| magnitude(&scores[i]) == threshold);
+    if tied_above > 0 {
+        ties.take(tied_above).for_each(|i| mask[i] = 1.0);
+    }
+    mask
 }
 
 #[cfg(test)]

@@ -29,6 +29,10 @@ const LABELS: usize = 60;
 const SYMBOLS: usize = 40;
 
 fn main() -> anyhow::Result<()> {
+    s3router_train::process::run(bench)
+}
+
+fn bench() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let flag = |name: &str| words.iter().position(|w| w == name);
     let steps = flag("--steps").map_or(Ok(10), |at| words[at + 1].parse())?;

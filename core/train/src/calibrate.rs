@@ -84,7 +84,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<Calibrated> {
 /// Every word read, its mean posterior, and whether it is right.
 fn words(reader: &Reader, list: &List, language: &str) -> Result<Vec<(f32, bool)>> {
     let (utterances, _) =
-        features::extract(reader.backbone, list, language, &crate::config::Data::default(), || ())?;
+        features::extract(reader.backbone, list, language, &crate::config::Data::default(), None, || ())?;
     let mut judged = Vec::new();
     for utterance in &utterances {
         let logits = reader.logits(&[utterance])?.pop().context("no logits of an utterance")?;

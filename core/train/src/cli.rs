@@ -106,6 +106,13 @@ pub struct RunArgs {
     /// Forgets an earlier checkpoint of the same --out.
     #[arg(long)]
     pub fresh: bool,
+    /// Folder that keeps what the frozen extractor makes of each clip, for later runs on the same clips; it may be
+    /// deleted at any time [default: `features` beside PACK].
+    #[arg(long, value_name = "DIR", conflicts_with = "no_features")]
+    pub features: Option<PathBuf>,
+    /// Keeps no features on disk.
+    #[arg(long)]
+    pub no_features: bool,
     /// Admin address of a running server that shall use the pack at once, such as http://127.0.0.1:8081.
     #[arg(long, value_name = "URL")]
     pub push: Option<String>,
@@ -132,6 +139,12 @@ pub struct EvaluateArgs {
     /// `demo`, a checkpoint directory or file, or `hf:ORG/NAME`.
     #[arg(long, default_value = "demo")]
     pub backbone: Source,
+    /// Folder of features that `run` keeps [default: `features` beside PACK, if there is one].
+    #[arg(long, value_name = "DIR")]
+    pub features: Option<PathBuf>,
+    /// Rounding of the factors of matrix products; `auto` is bf16 where there is AMX, several times faster.
+    #[arg(long, value_name = "auto|f32|bf16", default_value = "f32")]
+    pub precision: Precision,
     /// Prints JSON.
     #[arg(long)]
     pub json: bool,

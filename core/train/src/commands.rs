@@ -1,6 +1,7 @@
 //! One function per command: flags in, a result on standard output.
 
 use crate::{
+    cache::{self, Cache},
     calibrate,
     checkpoint::RunFolder,
     cli::{Cli, Command, EvaluateArgs, ExportArgs, RunArgs},
@@ -57,6 +58,8 @@ fn train(args: &RunArgs, config: &TrainConfig) -> Result<()> {
         start: args.start.clone(),
         vocab: args.vocab.clone(),
         fresh: args.fresh,
+        features: (!args.no_features)
+            .then(|| args.features.clone().unwrap_or_else(|| cache::beside(&args.out))),
     };
     ensure!(
         args.push.is_none() || config.method.keeps_backbone(),
@@ -91,15 +94,17 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let list = list::read(&args.test)?;
     let bar = Bar::clips(list.rows.len());
     let data = Data::default();
+    let kept = args.features.clone().or_else(|| Some(cache::beside(&args.pack)).filter(|f| f.is_dir()));
+    let cache = kept.map(|folder| Cache::open(&folder, &backbone)).transpose()?;
     let (utterances, skipped) =
-        features::extract(&backbone, &list, &trained.meta.language, &data, || bar.tick())?;
+        features::extract(&backbone, &list, &trained.meta.language, &data, cache.as_ref(), || bar.tick())?;
     bar.done();
     for clip in &skipped {
         tracing::warn!("left out {}: {}", clip.path.display(), clip.reason);
     }
     let reader = Reader {
         backbone: &backbone,
-        gates: Arc::new(trained.gates()),
+        gates: Arc::new(trained.gates().with_precision(args.precision.resolve(backbone.device())?)),
         vocab: decode::Vocab::new(trained.meta.vocab.clone(), trained.meta.word_separator.as_deref())?,
         head: (trained.head_weight, trained.head_bias),
         unit: list.unit,

@@ -1,6 +1,7 @@
 //! What a run learns from and selects on: both lists, extracted and labelled, and the symbols.
 
 use crate::{
+    cache::Cache,
     checkpoint::{Progress, RunFolder},
     config::TrainConfig,
     data::{clips::Skipped, list},
@@ -13,7 +14,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use s3router_core::{
-    decode,
+    Precision, decode,
     learn::vocab::{SEPARATOR, Unit, Vocab},
     model::Backbone,
 };
@@ -50,11 +51,14 @@ impl DataSet {
             "the training list has {unit:?}, the validation list {:?}",
             lists[1].unit
         );
+        let cache = job.features.as_deref().map(|folder| Cache::open(folder, backbone)).transpose()?;
+        let cache = cache.as_ref();
         let bar = Bar::clips(lists.iter().map(|l| l.rows.len()).sum());
         let [train, valid] = lists;
         let (mut train, mut skipped) =
-            features::extract(backbone, &train, &job.language, &config.data, || bar.tick())?;
-        let (valid, more) = features::extract(backbone, &valid, &job.language, &config.data, || bar.tick())?;
+            features::extract(backbone, &train, &job.language, &config.data, cache, || bar.tick())?;
+        let (valid, more) =
+            features::extract(backbone, &valid, &job.language, &config.data, cache, || bar.tick())?;
         bar.done();
         skipped.extend(more);
         let vocab = match &job.vocab {
@@ -104,13 +108,18 @@ impl DataSet {
         }
     }
 
-    /// The learner as evaluation sees it, its masks as bits.
+    /// The learner as evaluation sees it, its masks as bits, its products in `precision`.
     ///
     /// # Errors
     /// None unless the tensor library fails.
-    pub fn reader<'a>(&self, backbone: &'a Backbone, learner: &Learner) -> Result<Reader<'a>> {
+    pub fn reader<'a>(
+        &self,
+        backbone: &'a Backbone,
+        learner: &Learner,
+        precision: Precision,
+    ) -> Result<Reader<'a>> {
         let vocab = decode::Vocab::new(self.vocab.symbols().to_vec(), self.vocab.word_separator())?;
-        let gates = Arc::new(learner.sealed()?);
+        let gates = Arc::new(learner.sealed()?.with_precision(precision));
         Ok(Reader { backbone, gates, head: learner.head(), vocab, unit: self.unit })
     }
 }

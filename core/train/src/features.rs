@@ -1,17 +1,17 @@
 //! A list → utterances ready to learn from: the frozen extractor runs once per clip, here.
 
 use crate::{
+    cache::{Cache, Kept},
     config::Data,
     data::{
         clips::{self, Skipped},
-        list::List,
+        list::{List, Row},
     },
 };
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use s3router_core::{
-    audio::RATE_HZ,
     learn::vocab::Vocab,
     model::{Backbone, Features},
 };
@@ -35,7 +35,14 @@ pub struct Utterance {
 /// Clips decoded at a time; their samples are dropped as soon as features are made of them.
 const AT_ONCE: usize = 64;
 
-/// Decodes and extracts a list, in order; clips that cannot be used are told apart. `each` is called per clip.
+/// What is at hand of a clip.
+enum Found {
+    Kept(Kept),
+    Samples(Vec<f32>),
+}
+
+/// Decodes and extracts a list, in order, or reads what an earlier run kept of it; clips that cannot be used are
+/// told apart. `each` is called per clip.
 ///
 /// # Errors
 /// Not one usable clip, or the backbone's.
@@ -44,19 +51,46 @@ pub fn extract(
     list: &List,
     language: &str,
     data: &Data,
+    cache: Option<&Cache>,
     mut each: impl FnMut(),
 ) -> Result<(Vec<Utterance>, Vec<Skipped>)> {
     let (mut utterances, mut skipped) = (Vec::new(), Vec::new());
     let dtype = if data.half_features { DType::F16 } else { DType::F32 };
+    let find = |row: &Row| -> Result<(String, Found)> {
+        let text = clips::text(row, language, list.unit)?;
+        Ok(match cache.and_then(|cache| cache.get(&row.audio, dtype)) {
+            Some(kept) => (text, Found::Kept(kept)),
+            None => (text, Found::Samples(clips::samples(row, &data.limits)?)),
+        })
+    };
     for rows in list.rows.chunks(AT_ONCE) {
-        let loaded: Vec<_> =
-            rows.par_iter().map(|row| clips::load(row, language, list.unit, &data.limits)).collect();
-        for (row, clip) in rows.iter().zip(loaded) {
+        let found: Vec<_> = rows.par_iter().map(find).collect();
+        for (row, found) in rows.iter().zip(found) {
             each();
-            match clip {
-                Ok(clip) => utterances.push(features_of(backbone, clip, dtype)?),
-                Err(e) => skipped.push(Skipped { path: row.audio.clone(), reason: format!("{e:#}") }),
-            }
+            let usable = found.and_then(|(text, found)| {
+                let samples = match &found {
+                    Found::Kept(kept) => kept.samples,
+                    Found::Samples(samples) => samples.len(),
+                };
+                Ok((text, found, clips::long_enough(samples, &data.limits)?))
+            });
+            let (text, found, seconds) = match usable {
+                Ok(usable) => usable,
+                Err(e) => {
+                    skipped.push(Skipped { path: row.audio.clone(), reason: format!("{e:#}") });
+                    continue;
+                }
+            };
+            let features = match found {
+                Found::Kept(kept) => kept.features,
+                Found::Samples(samples) => {
+                    let kept = Kept { features: of(backbone, &samples, dtype)?, samples: samples.len() };
+                    cache.inspect(|cache| cache.put(&row.audio, &kept));
+                    kept.features
+                }
+            };
+            let (frames, path) = (features.dim(0)?, row.audio.clone());
+            utterances.push(Utterance { features, frames, seconds, text, labels: Vec::new(), path });
         }
     }
     if let (true, Some(first)) = (utterances.is_empty(), skipped.first()) {
@@ -66,22 +100,11 @@ pub fn extract(
     Ok((utterances, skipped))
 }
 
-fn features_of(backbone: &Backbone, clip: clips::Clip, dtype: DType) -> Result<Utterance> {
-    let features = backbone.extract(&backbone.prepare(&[&clip.samples])?)?;
-    let frames = features.lengths[0];
-    Ok(Utterance {
-        features: features
-            .tensor
-            .squeeze(0)?
-            .narrow(0, 0, frames)?
-            .to_dtype(dtype)?
-            .to_device(&Device::Cpu)?,
-        frames,
-        seconds: clip.samples.len() as f64 / f64::from(RATE_HZ),
-        text: clip.text,
-        labels: Vec::new(),
-        path: clip.path,
-    })
+/// Features `(T, C)` of one clip.
+fn of(backbone: &Backbone, samples: &[f32], dtype: DType) -> Result<Tensor> {
+    let features = backbone.extract(&backbone.prepare(&[samples])?)?;
+    let real = features.tensor.squeeze(0)?.narrow(0, 0, features.lengths[0])?;
+    Ok(real.to_dtype(dtype)?.to_device(&Device::Cpu)?.contiguous()?)
 }
 
 /// Gives each utterance its labels; those that no CTC path can spell are told apart.

@@ -1,10 +1,12 @@
 //! Learn a new language's mask: recordings and texts in, a pack out.
 //!
-//! The way of a run ([`run`]): a [`data`] list → [`features`] (the frozen extractor, once per clip) → a
+//! The way of a run ([`run`]): a [`data`] list → [`features`] (the frozen extractor, once per clip, then from
+//! the [`cache`]) → a
 //! [`learner`] (scores and head, or a control's parameters) → [`mod@step`], over and over, each with its own
 //! [`noise`] → [`evaluate`] on the validation list, [`checkpoint`], [`log`] → the best moment as a
 //! [`trained`] pack. The method itself lives in [`s3router_core::learn`].
 
+pub mod cache;
 pub mod calibrate;
 pub mod checkpoint;
 pub mod cli;
@@ -18,6 +20,7 @@ pub mod learner;
 pub mod log;
 pub mod noise;
 pub mod plot;
+pub mod process;
 pub mod progress;
 pub mod push;
 pub mod run;

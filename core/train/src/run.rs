@@ -17,6 +17,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use s3router_core::{
+    Precision,
     audio::RATE_HZ,
     device::DeviceChoice,
     model::{Backbone, Source},
@@ -54,6 +55,8 @@ pub struct Job {
     pub vocab: Option<PathBuf>,
     /// Forget an earlier checkpoint of the same `out`.
     pub fresh: bool,
+    /// Folder of features that earlier runs kept; `None` keeps nothing.
+    pub features: Option<PathBuf>,
 }
 
 /// What a run came to.
@@ -140,7 +143,7 @@ pub fn run(job: &Job, config: &TrainConfig) -> Result<Finished> {
             at.planned = (PACE + left as usize).min(at.planned);
         }
         if at.updates % config.select.every == 0 || at.updates == at.planned {
-            let report = set.reader(&backbone, &learner)?.report(&set.valid, 0)?;
+            let report = set.reader(&backbone, &learner, config.precision)?.report(&set.valid, 0)?;
             log.add(json!({ "update": at.updates, "wer": report.wer, "cer": report.cer }))?;
             if at.improves(config.select.metric, &report) {
                 folder.save_best(&learner)?;
@@ -160,7 +163,8 @@ pub fn run(job: &Job, config: &TrainConfig) -> Result<Finished> {
     if config.method == Method::Delta1 {
         learner.cut_to_signs(&backbone)?;
     }
-    let valid = set.reader(&backbone, &learner)?.report(&set.valid, 0)?;
+    // The moments were compared in the run's own precision; what is reported is exact.
+    let valid = set.reader(&backbone, &learner, Precision::F32)?.report(&set.valid, 0)?;
     let trained = Trained::of(&learner, &backbone, at.about(best.update, valid.wer, valid.cer))?;
     trained.write(&job.out)?;
     Ok(Finished { out: job.out.clone(), update: best.update, valid, rtfx: learnt / working.max(1e-9) })

@@ -52,7 +52,8 @@ fn logits_before_export_are_logits_after() {
     let after = Trained::open(&place.path("tr.safetensors"), &backbone).expect("the pack");
 
     let list = list::read(&place.path("tr/valid.tsv")).expect("a list");
-    let (clips, _) = features::extract(&backbone, &list, "tr", &at.config.data, || ()).expect("features");
+    let (clips, _) =
+        features::extract(&backbone, &list, "tr", &at.config.data, None, || ()).expect("features");
     let features = collate(&clips, &candle_core::Device::Cpu).expect("a batch");
     let logits = |gates: Gates, head: (candle_core::Tensor, candle_core::Tensor)| {
         let segments = [Segment { rows: 0..clips.len(), gates: Arc::new(gates) }];

@@ -1,6 +1,6 @@
 //! `y = x + out(attention(q, k, v))` with q, k and v the thirds of `qkv(norm(x))`.
 
-use super::{Linear, heads, normed, residual};
+use super::{Linear, heads, normed, residual, room::Buffer};
 use crate::{
     Precision, Result,
     kernels::{Norm, Tier, misfit},
@@ -29,9 +29,9 @@ pub struct Attend<'a> {
 #[derive(Debug)]
 pub struct Kept {
     /// `(M, 3 D)`.
-    qkv: Vec<f32>,
+    qkv: Buffer,
     /// What the heads saw, `(M, D)`.
-    seen: Vec<f32>,
+    seen: Buffer,
 }
 
 /// Gradients of x and, where asked, of both weights.
@@ -45,7 +45,7 @@ impl Attend<'_> {
     pub fn forward(&self, x: &[f32]) -> Result<(Vec<f32>, Kept)> {
         let shape = self.shape(x)?;
         let qkv = self.qkv.forward(self.precision, &normed(self.tier, self.norm.as_ref(), x)?)?;
-        let mut seen = vec![0f32; x.len()];
+        let mut seen = Buffer::of(x.len());
         heads::forward(&shape, &qkv, &mut seen)?;
         Ok((self.out.forward_onto(self.precision, &seen, x)?, Kept { qkv, seen }))
     }
@@ -61,7 +61,7 @@ impl Attend<'_> {
         }
         let out = weights[1].then(|| self.out.weight_gradient(self.precision, g, &kept.seen)).transpose()?;
         let seen = self.out.input_gradient(self.precision, g)?;
-        let mut inner = vec![0f32; kept.qkv.len()];
+        let mut inner = Buffer::of(kept.qkv.len());
         heads::backward(&shape, &kept.qkv, &seen, &mut inner)?;
         let qkv = match weights[0] {
             true => Some(self.qkv.weight_gradient(

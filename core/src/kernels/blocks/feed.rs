@@ -1,6 +1,6 @@
 //! `y = x + down(gelu(up(norm(x))))`.
 
-use super::{CHUNK, Linear, normed, residual};
+use super::{CHUNK, Linear, normed, residual, room::Buffer};
 use crate::{
     Precision, Result,
     kernels::{Norm, Tier, backward, misfit, norm},
@@ -24,7 +24,7 @@ pub struct Feed<'a> {
 
 /// What the forward pass keeps: the sums before GELU `(M, F)`.
 #[derive(Debug)]
-pub struct Kept(Vec<f32>);
+pub struct Kept(Buffer);
 
 /// Gradients of x and, where asked, of both weights.
 pub type Gradients = (Vec<f32>, Option<Vec<f32>>, Option<Vec<f32>>);
@@ -37,7 +37,7 @@ impl Feed<'_> {
     pub fn forward(&self, x: &[f32]) -> Result<(Vec<f32>, Kept)> {
         self.check(x)?;
         let inner = self.up.forward(self.precision, &normed(self.tier, self.norm.as_ref(), x)?)?;
-        let mut active = super::copied(&inner);
+        let mut active = Buffer::copied(&inner);
         norm::gelu(self.tier, &mut active);
         Ok((self.down.forward_onto(self.precision, &active, x)?, Kept(inner)))
     }
@@ -53,7 +53,7 @@ impl Feed<'_> {
         }
         let mut inner = self.down.input_gradient(self.precision, g)?;
         // GELU is computed again rather than kept: it costs less than its memory.
-        let mut active = if weights[1] { vec![0f32; inner.len()] } else { Vec::new() };
+        let mut active = Buffer::of(if weights[1] { inner.len() } else { 0 });
         if weights[1] {
             let parts = inner.par_chunks_mut(CHUNK).zip(active.par_chunks_mut(CHUNK));
             parts

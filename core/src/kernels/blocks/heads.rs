@@ -49,6 +49,13 @@ impl Shape<'_> {
         })
     }
 
+    /// 0 into the rows of `x` `(B, T, width)` that no task writes.
+    fn clear_padding(&self, x: &mut [f32], width: usize) {
+        for (row, &frames) in x.chunks_exact_mut((self.times * width).max(1)).zip(self.lengths) {
+            row[frames * width..].fill(0.0);
+        }
+    }
+
     /// Probabilities `(frames, frames)` of a head into `p`.
     fn probabilities(&self, [q, k, _]: [Matrix<'_>; 3], frames: usize, p: &mut [f32]) -> Result<()> {
         // SAFETY: `p` holds frames × frames floats.
@@ -59,8 +66,9 @@ impl Shape<'_> {
     }
 }
 
-/// qkv `(B, T, 3 D)` to `seen` `(B, T, D)`; rows past an utterance's end stay as they are.
+/// qkv `(B, T, 3 D)` to `seen` `(B, T, D)`; rows past an utterance's end see nothing: 0.
 pub(super) fn forward(shape: &Shape<'_>, qkv: &[f32], seen: &mut [f32]) -> Result<()> {
+    shape.clear_padding(seen, shape.all());
     let (d, out) = (shape.all(), scratch::Shared::new(seen));
     shape.tasks().try_for_each(|task| {
         let (b, h, frames) = task;
@@ -75,8 +83,9 @@ pub(super) fn forward(shape: &Shape<'_>, qkv: &[f32], seen: &mut [f32]) -> Resul
     })
 }
 
-/// The gradient of qkv `(B, T, 3 D)` from `g` `(B, T, D)`, that of what the heads saw; `to` is zeros.
+/// The gradient of qkv `(B, T, 3 D)` from `g` `(B, T, D)`, that of what the heads saw.
 pub(super) fn backward(shape: &Shape<'_>, qkv: &[f32], g: &[f32], to: &mut [f32]) -> Result<()> {
+    shape.clear_padding(to, 3 * shape.all());
     let (d, out) = (shape.all(), scratch::Shared::new(to));
     shape.tasks().try_for_each(|task| {
         let (b, h, frames) = task;

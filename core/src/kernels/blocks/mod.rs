@@ -8,6 +8,7 @@
 pub mod attend;
 pub mod feed;
 mod heads;
+mod room;
 
 pub use attend::Attend;
 pub use feed::Feed;
@@ -17,7 +18,7 @@ use super::{
     product::{Matrix, Start, product},
 };
 use crate::{Precision, Result};
-use rayon::prelude::*;
+use room::Buffer;
 
 /// Elements that one thread takes at a time.
 const CHUNK: usize = 16_384;
@@ -46,9 +47,9 @@ impl<'a> Linear<'a> {
     }
 
     /// `x Wᵀ + b`.
-    fn forward(&self, precision: Precision, x: &[f32]) -> Result<Vec<f32>> {
+    fn forward(&self, precision: Precision, x: &[f32]) -> Result<Buffer> {
         let rows = x.len() / self.inputs().max(1);
-        let mut y = vec![0f32; rows * self.outputs()];
+        let mut y = Buffer::of(rows * self.outputs());
         product(
             precision,
             Matrix::new(x, rows, self.inputs()),
@@ -61,21 +62,19 @@ impl<'a> Linear<'a> {
 
     /// `start + x Wᵀ + b`, over `start`.
     fn forward_onto(&self, precision: Precision, x: &[f32], start: &[f32]) -> Result<Vec<f32>> {
-        let (n, rows) = (self.outputs(), x.len() / self.inputs().max(1));
-        let mut y = vec![0f32; start.len()];
-        y.par_chunks_mut(n * 16).zip(start.par_chunks(n * 16)).for_each(|(y, x)| {
-            for (y, x) in y.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
-                y.iter_mut().zip(x).zip(self.bias).for_each(|((y, x), b)| *y = x + b);
-            }
-        });
+        let rows = x.len() / self.inputs().max(1);
+        let mut y = Vec::with_capacity(start.len());
+        for row in start.chunks_exact(self.outputs()) {
+            y.extend(row.iter().zip(self.bias).map(|(x, b)| x + b));
+        }
         product(precision, Matrix::new(x, rows, self.inputs()), self.matrix().t(), &mut y, Start::Sum)?;
         Ok(y)
     }
 
     /// `∂/∂x = g W`.
-    fn input_gradient(&self, precision: Precision, g: &[f32]) -> Result<Vec<f32>> {
+    fn input_gradient(&self, precision: Precision, g: &[f32]) -> Result<Buffer> {
         let rows = g.len() / self.outputs().max(1);
-        let mut dx = vec![0f32; rows * self.inputs()];
+        let mut dx = Buffer::of(rows * self.inputs());
         product(precision, Matrix::new(g, rows, self.outputs()), self.matrix(), &mut dx, Start::Zero)?;
         Ok(dx)
     }
@@ -91,34 +90,24 @@ impl<'a> Linear<'a> {
 }
 
 /// What both halves begin with: the norm of a pre-norm layer, or nothing.
-fn normed(tier: Tier, with: Option<&Norm<'_>>, x: &[f32]) -> Result<Vec<f32>> {
-    let mut y = copied(x);
+fn normed(tier: Tier, with: Option<&Norm<'_>>, x: &[f32]) -> Result<Buffer> {
+    let mut y = Buffer::copied(x);
     if let Some(with) = with {
         norm::layer_norm(tier, with, false, &mut y)?;
     }
     Ok(y)
 }
 
-/// The gradient of `x + f(norm(x))` from that of the sum, `g`, and that of f's input, over the latter.
+/// The gradient of `x + f(norm(x))` from that of the sum, `g`, and that of f's input, which is overwritten.
 fn residual(
     tier: Tier,
     with: Option<&Norm<'_>>,
     x: &[f32],
     g: &[f32],
-    mut inner: Vec<f32>,
+    mut inner: Buffer,
 ) -> Result<Vec<f32>> {
     if let Some(with) = with {
         super::backward::layer_norm(tier, with, x, &mut inner, false)?;
     }
-    inner.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).for_each(|(inner, g)| {
-        inner.iter_mut().zip(g).for_each(|(inner, g)| *inner += g);
-    });
-    Ok(inner)
-}
-
-/// A copy made by all threads.
-fn copied(x: &[f32]) -> Vec<f32> {
-    let mut y = vec![0f32; x.len()];
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| y.copy_from_slice(x));
-    y
+    Ok(inner.iter().zip(g).map(|(inner, g)| inner + g).collect())
 }

@@ -9,17 +9,6 @@ use s3router_core::{
 };
 use std::{fs, path::PathBuf};
 
-/// Audio and the text that a model should read in it.
-#[derive(Clone, Debug)]
-pub struct Clip {
-    /// Where it came from.
-    pub path: PathBuf,
-    /// `(S,)`, 16 kHz.
-    pub samples: Vec<f32>,
-    /// Normalised.
-    pub text: String,
-}
-
 /// A clip left out, and why.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Skipped {
@@ -29,25 +18,40 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// Decodes one row.
+/// What a model should read in a row's audio.
 ///
 /// # Errors
-/// Why the clip cannot be used.
-pub fn load(row: &Row, language: &str, unit: Unit, limits: &Limits) -> Result<Clip> {
+/// Nothing is left of the text.
+pub fn text(row: &Row, language: &str, unit: Unit) -> Result<String> {
     let text = match unit {
         Unit::Characters => vocab::normalize(&row.text, language),
         Unit::Tokens => row.text.clone(),
     };
     ensure!(!text.is_empty(), "no text is left of `{}`", row.text);
+    Ok(text)
+}
+
+/// Decodes a row's audio: `(S,)`, 16 kHz.
+///
+/// # Errors
+/// Why the clip cannot be used.
+pub fn samples(row: &Row, limits: &Limits) -> Result<Vec<f32>> {
     let bytes = fs::read(&row.audio)?;
     let decoding = audio::Limits { max_seconds: limits.max_seconds };
     let samples = audio::decode(&bytes, None, audio::Channels::Mix, &decoding)?.swap_remove(0);
-    let seconds = samples.len() as f64 / f64::from(RATE_HZ);
-    ensure!(
-        seconds >= limits.min_seconds,
-        "{seconds:.2} s long, the shortest allowed is {} s",
-        limits.min_seconds
-    );
+    long_enough(samples.len(), limits)?;
     ensure!(samples.iter().any(|s| *s != 0.0), "every sample is 0");
-    Ok(Clip { path: row.audio.clone(), samples, text })
+    Ok(samples)
+}
+
+/// Seconds of so many samples, if the limits allow them.
+///
+/// # Errors
+/// They do not.
+pub fn long_enough(samples: usize, limits: &Limits) -> Result<f64> {
+    let seconds = samples as f64 / f64::from(RATE_HZ);
+    let Limits { min_seconds: least, max_seconds: most } = *limits;
+    ensure!(seconds >= least, "{seconds:.2} s long, the shortest allowed is {least} s");
+    ensure!(seconds <= most, "{seconds:.2} s long, the longest allowed is {most} s");
+    Ok(seconds)
 }
