@@ -184,7 +184,8 @@ impl Gradients {
                 return Err(crate::Error::Model("a gradient that is not f32 on the CPU".into()));
             };
             // Collected, then added in order: the same sum whatever the threads.
-            squares += all[from..to].par_chunks(CHUNK).map(squared).collect::<Vec<_>>().into_iter().sum::<f64>();
+            squares +=
+                all[from..to].par_chunks(CHUNK).map(squared).collect::<Vec<_>>().into_iter().sum::<f64>();
         }
         Ok(squares.sqrt())
     }

@@ -85,7 +85,7 @@ def learn(a, cell, rates, name):
     settings.write_text(f"[updates]\nbatch_seconds = {a.batch_seconds}\n{rates}[select]\nevery = {a.updates}\n")
     flags = ["--train", subset(folder, cell["minutes"], cell["seed"]), "--valid", folder / "valid.tsv"]
     flags += ["--language", cell["language"], "--seed", cell["seed"], "--updates", a.updates, "--config", settings]
-    flags += ["--out", out, "--precision", a.precision, "--covers", a.covers, "--features", a.work / "features"]
+    flags += ["--out", out, "--precision", a.precision, "--covers", a.covers, "--features", a.work / "packs" / "features"]
     flags += [*ARMS[cell["arm"]][1], "--fresh", "--json", *shlex.split(a.flags)]
     done = subprocess.run([*a.program, "run", *map(str, flags)], check=True, stdout=subprocess.PIPE)
     settings.unlink()
@@ -136,7 +136,7 @@ def run_cell(a, cell, rates):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     name = f"{cell['language']}.{cell['minutes']}.{cell['seed']}.{cell['arm'].replace(' ', '').replace('%', '')}"
     valid, out = learn(a, cell, rates, name)
-    flags = ["--test", a.work / cell["language"] / "test.tsv", "--pack", out, "--features", a.work / "features"]
+    flags = ["--test", a.work / cell["language"] / "test.tsv", "--pack", out, "--features", a.work / "packs" / "features"]
     flags += ["--precision", a.precision, "--json"]
     done = subprocess.run([*a.program, "evaluate", *map(str, flags)], check=True, stdout=subprocess.PIPE)
     report, kept = json.loads(done.stdout), out.stat().st_size
