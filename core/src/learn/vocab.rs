@@ -45,7 +45,12 @@ impl Vocab {
                 *counts.entry(symbol).or_default() += 1;
             }
         }
-        let mut symbols: Vec<_> = counts.into_iter().filter(|&(_, n)| n >= at_least).collect();
+        if separator {
+            // Single words have none between them; who reads the pack still separates words by it.
+            counts.entry(SEPARATOR.to_owned()).or_default();
+        }
+        let stays = |(s, n): &(String, usize)| *n >= at_least || (separator && s == SEPARATOR);
+        let mut symbols: Vec<_> = counts.into_iter().filter(stays).collect();
         symbols.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
         let symbols =
             std::iter::once(BLANK_SYMBOL.to_owned()).chain(symbols.into_iter().map(|(s, _)| s)).collect();
@@ -167,6 +172,13 @@ mod tests {
         assert_eq!(normalize("e\u{301}te\u{301}", "fr"), normalize("ÉTÉ", "fr"));
         assert_eq!(normalize("«L’été» – c'est 'bien'…", "fr"), "l'été c'est bien");
         assert_eq!(normalize("ΟΔΟΣ", "el"), "οδος");
+    }
+
+    #[test]
+    fn single_words_have_a_separator_all_the_same() {
+        let vocab = Vocab::count(["one", "two"], "en", Unit::Characters, 2);
+        assert_eq!(vocab.symbols(), ["<pad>", "o", "|"]);
+        assert_eq!(vocab.word_separator(), Some("|"));
     }
 
     #[test]
