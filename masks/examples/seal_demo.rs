@@ -34,10 +34,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let backbone = read_backbone(Path::new(backbone))?;
     let results: serde_json::Value = serde_json::from_str(&fs::read_to_string(results)?)?;
     let registry = Registry::open(Path::new(packs))?;
-    if let Some(broken) = registry.quarantined.into_iter().next() {
+    // Controls lie beside the packs (`tr.finetune.safetensors`) and are none themselves.
+    let is_language =
+        |path: &Path| NAMES.iter().any(|(id, _)| path.file_stem().is_some_and(|stem| stem == *id));
+    if let Some(broken) = registry.quarantined.into_iter().find(|q| is_language(&q.path)) {
         return Err(broken.reason.into());
     }
-    for entry in registry.packs {
+    for entry in registry.packs.into_iter().filter(|entry| is_language(&entry.path)) {
         let mut pack = entry.opened.pack;
         backbone.bind(&mut pack)?;
         pack.meta.backbone_sha256 = Some(backbone.sha256(pack.masks.keys().map(String::as_str))?);
