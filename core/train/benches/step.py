@@ -1,18 +1,21 @@
 """The update of `step.rs` in plain PyTorch and transformers, for comparison.
 
-    python step.py [demo|xlsr LAYERS] [--bf16] [--steps 10] [--threads 2] [--beside BENCH --rounds 3]
+    python step.py [demo|xlsr LAYERS] [--bf16] [--steps 10] [--threads 2] [--beside BENCH --rounds 3 [--report NAME]]
 
 Random weights of the demo's (or XLS-R 300M's) shape, cached extractor output in, feed-forward masks by top-k of
 |score| with a straight-through gradient, CTC, Adam. For speed set MALLOC_MMAP_THRESHOLD_=17179869184 and
 MALLOC_TRIM_THRESHOLD_=17179869184, or page faults slow it down. With --beside, the built bench (target/release/deps/step-...)
 runs with the same arguments before each round, so that both are measured in one go, in turn, and the best of each counts.
+--report adds the figures, and the operations that PyTorch spends most on, to NAME.json and writes NAME.md from it.
 """
 
 import argparse
 import contextlib
+import json
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import torch
 import torch.nn as nn
@@ -26,6 +29,7 @@ parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--steps", type=int, default=10)
 parser.add_argument("--beside", help="the bench of step.rs, built")
 parser.add_argument("--rounds", type=int, default=1)
+parser.add_argument("--report", type=Path)
 a = parser.parse_args()
 torch.set_num_threads(a.threads)
 torch.manual_seed(1)
@@ -96,7 +100,7 @@ def update():
 def ours():
     """Audio seconds per second of step.rs."""
     flags = [*a.shape, "--steps", str(a.steps)] + ["--bf16"] * a.bf16
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")} | {"RAYON_NUM_THREADS": str(a.threads)}
     done = subprocess.run([a.beside, *flags], check=True, capture_output=True, text=True, env=environment)
     return float(done.stdout.split(": ")[-1].split()[0])
 
@@ -109,11 +113,53 @@ def theirs():
     return B * T * 0.02 * a.steps / (time.time() - start)
 
 
+def dearest():
+    """The six operations of PyTorch's step with the largest own time, as shares."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        update()
+    own = sorted(((e.self_cpu_time_total, e.key) for e in profile.key_averages()), reverse=True)
+    whole = sum(t for t, _ in own)
+    return {name: round(t / whole, 3) for t, name in own[:6]}
+
+
+def cpu():
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(": ")[1]
+    return "unknown"
+
+
+def markdown(results):
+    rows = "".join(
+        f"| {r['shape']} | {r['dtype']} | {r['threads']} | {r['ours']:.1f} | {r['pytorch']:.1f} | {r['times']:.2f} × | "
+        f"{', '.join(f'{name} {100 * share:.0f} %' for name, share in list(r['pytorch_dearest'].items())[:4])} |\n"
+        for r in results["measured"]
+    )
+    return (
+        "# A learning step beside PyTorch's\n\nAudio seconds learnt from per second: batches of 12 clips of 4 s, feed-forward masks "
+        "of 8 %, CTC, Adam; extractor output cached on both sides; the best of the rounds, taken in turn. Made by `step.py ... "
+        f"--report`; {results['cpu']}, PyTorch {results['torch']}.\n\n| shape | dtype | threads | ours | PyTorch | ours / PyTorch | "
+        f"PyTorch's dearest operations |\n|---|---|---|---|---|---|---|\n{rows}"
+    )
+
+
 dtype = "bf16 autocast" if a.bf16 else "f32"
-best = [0.0, 0.0]
+rounds = []
 for _ in range(a.rounds):
-    figures = [ours() if a.beside else 0.0, theirs()]
-    best = [max(pair) for pair in zip(best, figures)]
-    print(f"{' '.join(a.shape)} {dtype}: step.rs {figures[0]:.1f}, PyTorch {figures[1]:.1f} audio seconds per second", flush=True)
+    rounds.append([ours() if a.beside else 0.0, theirs()])
+    print(f"{' '.join(a.shape)} {dtype}: step.rs {rounds[-1][0]:.1f}, PyTorch {rounds[-1][1]:.1f} audio seconds per second", flush=True)
+best = [max(figures) for figures in zip(*rounds)]
 if a.beside:
     print(f"best: step.rs {best[0]:.1f}, PyTorch {best[1]:.1f}: {best[0] / best[1]:.2f} times")
+if a.beside and a.report:
+    path = a.report.with_suffix(".json")
+    results = json.loads(path.read_text()) if path.exists() else {"measured": []}
+    results |= {"cpu": cpu(), "torch": torch.__version__}
+    of = dict(shape=" ".join(a.shape), dtype="bf16" if a.bf16 else "f32", threads=a.threads)
+    results["measured"] = [r for r in results["measured"] if any(r[k] != v for k, v in of.items())]
+    results["measured"].append(of | {
+        "ours": best[0], "pytorch": best[1], "times": round(best[0] / best[1], 2), "rounds": rounds, "steps": a.steps,
+        "pytorch_dearest": dearest(),
+    })
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    a.report.with_suffix(".md").write_text(markdown(results))

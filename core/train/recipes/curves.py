@@ -34,6 +34,15 @@ def read(packs):
     return curves
 
 
+def below(points, limit):
+    """The part of a curve that a panel of that height shows: from where it last comes down through the limit."""
+    first = max((i + 1 for i, (_, c) in enumerate(points) if c > limit), default=0)
+    if 0 < first < len(points):
+        (u0, c0), (u1, c1) = points[first - 1], points[first]
+        return [[u0 + (u1 - u0) * (c0 - limit) / (c0 - c1), limit], *points[first:]]
+    return points[first:]
+
+
 def svg(curves, tests):
     rows = -(-len(curves) // COLUMNS)
     (wide, high), gap = PANEL, (34, 52)
@@ -46,10 +55,11 @@ def svg(curves, tests):
     for at, (language, by_method) in enumerate(curves.items()):
         x0, y0 = LEFT + at % COLUMNS * (wide + gap[0]), TOP + at // COLUMNS * (high + gap[1])
         last = max(points[-1][0] for points in by_method.values())
-        # Early rates near 100 % would flatten what matters: the panel ends at twice the median, and lines leave it.
+        # Early rates near 100 % would flatten what matters: the panel ends at twice the median.
         rates = sorted(cer for points in by_method.values() for _, cer in points)
         limit = max(min(rates[-1], 2 * rates[len(rates) // 2]), rates[0] * 1.5, 0.02)
-        x, y = lambda u: x0 + wide * u / last, lambda c: y0 + high - high * min(c, limit) / limit
+        limit = 0.02 * -(-limit // 0.02)
+        x, y = lambda u: x0 + wide * u / last, lambda c: y0 + high - high * c / limit
         for share in (0, 0.5, 1):
             picture.line([(x0, y(limit * share)), (x0 + wide, y(limit * share))])
             picture.text(x0 - 4, y(limit * share) + 4, f"{100 * limit * share:.0f} %", 10, "end", "#666")
@@ -58,7 +68,7 @@ def svg(curves, tests):
         told = []
         for place, method in enumerate(METHODS):
             if method in by_method:
-                points = [(x(u), y(c)) for u, c in by_method[method]]
+                points = [(x(u), y(c)) for u, c in below(by_method[method], limit)]
                 picture.line(points, COLOURS[place], 1.8)
                 if len(points) < 30:
                     [picture.dot(*point, COLOURS[place], 2) for point in points]

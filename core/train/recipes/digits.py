@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A mask on real human speech: spoken digits, three speakers to learn from, the fourth to be judged on.
 
-    digits.py DIGITS WORK [--test-speaker theo] [--updates 400] [--out core/train/results] [--train PROGRAM]
+    digits.py DIGITS WORK [--test-speaker theo] [--updates 250] [--out core/train/results] [--train PROGRAM]
 
 DIGITS is a folder of `<digit>_<speaker>_<take>.wav`, as the Free Spoken Digit Dataset names them. The last two takes of the
 three speakers are the validation list: it selects the moment of each run, the learning rates and the kind of mask. The fourth
@@ -17,14 +17,13 @@ import subprocess
 from pathlib import Path
 
 WORDS = "zero one two three four five six seven eight nine".split()
-MASK = ["--method", "mask", "--covers"]
-# Ways to adapt and what is tried of each: flags, and peak rates (of scores or weights, of the head).
-TRIALS = {
-    "mask": [(flags, rates) for flags in ([*MASK, "ffn", "--sparsity", "0.08"], [*MASK, "ffn+attention", "--sparsity", "0.08"],
-             [*MASK, "ffn+attention", "--sparsity", "0.2"]) for rates in ((1e-3, 3e-3), (3e-3, 3e-3))],
-    "head": [(["--method", "head"], (1e-3, rate)) for rate in (3e-3, 1e-2)],
-    "finetune": [(["--method", "finetune"], (rate, 3e-3)) for rate in (2e-4, 6e-4)],
+# Ways to adapt, what is tried of each, and its peak rates (of scores or weights, of the head) before a factor is tried.
+WAYS = {
+    "mask": ((1e-3, 3e-3), [f"--method mask --covers {c} --sparsity {s}" for c, s in (("ffn", 0.08), ("ffn+attention", 0.2))]),
+    "head": ((0.0, 3e-3), ["--method head"]),
+    "finetune": ((2e-4, 3e-3), ["--method finetune"]),
 }
+FACTORS = [1, 3, 9]
 
 
 def lists(a):
@@ -50,7 +49,7 @@ def learn(a, name, flags, rates):
     )
     lists = ["--train", a.work / "train.tsv", "--valid", a.work / "valid.tsv", "--language", "en"]
     more = ["--updates", a.updates, "--config", settings, "--precision", "auto", "--out", out, "--json"]
-    command = [*a.program, "run", *map(str, [*lists, *more]), *flags]
+    command = [*a.program, "run", *map(str, [*lists, *more]), *flags.split()]
     return out, json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
@@ -59,7 +58,7 @@ def main():
     arguments.add_argument("digits", type=Path)
     arguments.add_argument("work", type=Path)
     arguments.add_argument("--test-speaker", default="theo")
-    arguments.add_argument("--updates", type=int, default=400, help="of 12 s each")
+    arguments.add_argument("--updates", type=int, default=250, help="of 12 s each")
     arguments.add_argument("--out", type=Path, help="folder of the results [default: WORK]")
     arguments.add_argument("--train", default="cargo run --release -q -p s3router-train --")
     a = arguments.parse_args()
@@ -67,13 +66,14 @@ def main():
     a.work.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     result = {"test_speaker": a.test_speaker, "clips": lists(a), "updates": a.updates, "batch_seconds": 12, "ways": {}}
-    for way, trials in TRIALS.items():
+    for way, (base, kinds) in WAYS.items():
         tried = []
-        for at, (flags, rates) in enumerate(trials):
+        for at, (flags, factor) in enumerate((flags, factor) for flags in kinds for factor in FACTORS):
+            rates = [round(rate * factor, 6) for rate in base]
             pack, run = learn(a, f"{way}.{at}", flags, rates)
-            tried.append({"flags": " ".join(flags), "rates": rates, "pack": pack, "update": run["update"],
+            tried.append({"flags": flags, "rates": rates, "pack": pack, "update": run["update"],
                           "valid_cer": run["valid"]["cer"], "valid_wer": run["valid"]["wer"]})
-            print(way, tried[-1]["flags"], rates, "valid CER %.2f %%" % (100 * run["valid"]["cer"]), flush=True)
+            print(flags, rates, "valid CER %.2f %%" % (100 * run["valid"]["cer"]), flush=True)
         best = min(tried, key=lambda t: (t["valid_cer"], t["valid_wer"]))
         command = [*a.program, "evaluate", "--json", "--test", str(a.work / "test.tsv"), "--pack", str(best["pack"])]
         report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
