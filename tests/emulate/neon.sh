@@ -1,5 +1,6 @@
 #!/bin/sh
 # The NEON kernels against their specification on a machine that has none: cross-compiled, run by qemu.
+# The tests take half a minute, what they need a quarter of an hour of CPU the first time.
 # Debian: apt-get install gcc-aarch64-linux-gnu qemu-user; then rustup target add aarch64-unknown-linux-gnu.
 set -eu
 cd "$(dirname "$0")/../.."

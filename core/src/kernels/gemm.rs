@@ -1,7 +1,7 @@
 //! The block product: some rows of x, some panels of W, one thread.
 //!
-//! K is cut into parts of at most [`DEEP`], so that a panel's part (16 KB) stays in L1 while all row
-//! groups pass over it, and the rows' part (≤ 252 × 256 floats) stays in L2. The sums of earlier parts
+//! K is cut into parts of at most [`DEEP`], so that a panel's part (16 KB, on AVX-512 32 KB) stays in L1 while all row
+//! groups pass over it, and the rows' part (≤ 252 × 256 floats, on AVX-512 twice that) stays in L2. The sums of earlier parts
 //! wait in the output.
 #![allow(unsafe_code)]
 

@@ -31,6 +31,13 @@ fn at_least(tiles: &mut Vec<Tile>, n: usize) -> &mut [Tile] {
     &mut tiles[..n]
 }
 
+impl Matrix<'_> {
+    /// Some rows of it.
+    fn part(self, rows: std::ops::Range<usize>) -> Self {
+        Self { data: &self.data[rows.start * self.down..], rows: rows.len(), ..self }
+    }
+}
+
 /// `C = start + A · B`, C row-major.
 pub(super) fn parallel(a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], start: Start<'_>) {
     let (n, deep, threads) = (b.cols, a.cols.div_ceil(DEEP), rayon::current_num_threads());

@@ -58,11 +58,6 @@ impl<'a> Matrix<'a> {
         Self { rows: self.cols, cols: self.rows, down: self.across, across: self.down, ..self }
     }
 
-    /// Some rows of it.
-    fn part(self, rows: std::ops::Range<usize>) -> Self {
-        Self { data: &self.data[rows.start * self.down..], rows: rows.len(), ..self }
-    }
-
     fn check(&self) -> Result<()> {
         let empty = self.rows == 0 || self.cols == 0;
         if !empty && (self.rows - 1) * self.down + (self.cols - 1) * self.across >= self.data.len() {
