@@ -157,7 +157,13 @@ fn a_pack_learnt_on_a_gpu_reads_the_same_on_the_cpu() {
         return;
     }
     let place = Place::new();
-    let learnt = succeeded(&place.run("tr.safetensors", &["--device", "cuda:0", "--updates", "3"]));
+    // Two clips to learn from and one to read: an emulated GPU is slow.
+    for (list, clips) in [("tr/train.tsv", 2), ("tr/valid.tsv", 1)] {
+        let lines = std::fs::read_to_string(place.path(list)).unwrap();
+        let few: Vec<&str> = lines.lines().take(1 + clips).collect();
+        std::fs::write(place.path(list), few.join("\n")).unwrap();
+    }
+    let learnt = succeeded(&place.run("tr.safetensors", &["--device", "cuda:0", "--updates", "2"]));
     let read = succeeded(&evaluate(&place, "tr.safetensors", "xlsr"));
     assert_eq!(learnt["valid"]["characters"]["edits"], read["characters"]["edits"]);
 }
