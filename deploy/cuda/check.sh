@@ -4,7 +4,8 @@
 #   1. the committed PTX is what nvcc makes of the sources, and ptxas takes it for every GPU from sm_75 (sm_80) to sm_120
 #   2. that PTX, instruction by instruction: results, bounds, races, mutants (tests/emulator)
 #   3. `--features cuda` of every crate: lints, links, and the program starts here, says what it lacks, serves by the CPU
-#   4. candle's CUDA backend and our kernels behind an emulated driver: the same numbers and the same text as the CPU
+#   4. candle's CUDA backend and our kernels behind an emulated driver: the same numbers and the same text as the CPU, from
+#      one GPU and from two behind one queue; the same gradients, updates and masks in learning
 #
 # Without PyPI (no nvcc) 1 is left out, and of 4 what needs candle's own kernels; both are said. Needs cc, python3, readelf.
 set -euo pipefail
@@ -38,23 +39,38 @@ for program in s3router s3router-train; do
   fi
 done
 
+clip=core/demo/clips/tr.wav log=$CARGO_TARGET_DIR/serve.log server=''
+trap 'kill $server 2> /dev/null || true' EXIT
+# DEVICE: a server on it, at $address.
+serve() {
+  "$bin/s3router" serve --listen 127.0.0.1:0 --device "$1" 2> "$log" &
+  server=$!
+  for _ in $(seq 1500); do
+    if grep -q 'ready' "$log" || ! kill -0 "$server"; then break; fi
+    sleep 0.2
+  done
+  cat "$log"
+  address=$(grep -oE 'http://127[.:0-9]+' "$log" | head -n 1)
+}
+stop() { kill "$server" && wait "$server"; }
+# PATH [FILE]: what the server answers, to a POST if there is a file.
+ask() {
+  python3 - "$address$1" "${@:2}" << 'PY'
+import sys, urllib.request
+body = open(sys.argv[2], "rb").read() if len(sys.argv) > 2 else None
+print(urllib.request.urlopen(sys.argv[1], body).read().decode())
+PY
+}
+# Half a second from the middle of the clip.
+short=$CARGO_TARGET_DIR/short.pcm as_short='/transcribe?lang=tr&format=text&encoding=pcm_s16le&rate=16000'
+tail -c +40045 "$clip" | head -c 16000 > "$short"
+
 step "the program without a GPU"
 unset S3ROUTER_DEVICE LD_LIBRARY_PATH
-clip=core/demo/clips/tr.wav log=$CARGO_TARGET_DIR/serve.log
-"$bin/s3router" serve --listen 127.0.0.1:0 2> "$log" &
-server=$!
-trap 'kill "$server" 2> /dev/null || true' EXIT
-for _ in $(seq 600); do
-  if grep -q 'ready' "$log" || ! kill -0 "$server"; then break; fi
-  sleep 0.2
-done
-cat "$log"
+serve auto
 grep -q 'no usable GPU' "$log" || { echo "--device auto does not say why it took the CPU" >&2; exit 1; }
-address=$(grep -oE 'http://127[.:0-9]+' "$log" | head -n 1)
-said=$(python3 -c 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1], open(sys.argv[2], "rb").read()).read().decode())' \
-  "$address/transcribe?lang=tr&format=text" "$clip")
-kill "$server"
-wait "$server"
+said=$(ask '/transcribe?lang=tr&format=text' "$clip") shortly=$(ask "$as_short" "$short")
+stop
 echo "the CPU says: $said"
 if "$bin/s3router" transcribe "$clip" --lang tr --device cuda:0 2> "$log"; then exit 1; fi
 cat "$log"
@@ -70,5 +86,21 @@ if [ "$S3ROUTER_CANDLE_PTX" = real ]; then
   emulated=$("$bin/s3router" transcribe "$clip" --lang tr --device cuda:0)
   [ "$emulated" = "$said" ] || { printf 'CPU: %s\nemulated GPU: %s\n' "$said" "$emulated" >&2; exit 1; }
   echo "the emulated GPU says: $emulated"
+
+  step "two emulated GPUs behind the one queue"
+  serve cuda:0,1
+  # The first runs alone, the two that wait for it become a batch, and that is cut.
+  asked=()
+  for i in 1 2 3; do
+    ask "$as_short" "$short" > "$short.$i" & asked+=($!)
+  done
+  wait "${asked[@]}"
+  ask /metrics | grep '^s3router_devices 2$'
+  stop
+  ! grep 'a device failed' "$log" || exit 1
+  for i in 1 2 3; do
+    [ "$(cat "$short.$i")" = "$shortly" ] || { printf 'CPU: %s\nGPUs: %s\n' "$shortly" "$(cat "$short.$i")" >&2; exit 1; }
+  done
+  echo "all three say: $shortly"
 fi
 echo "CUDA configuration: checked. No real GPU was involved."
