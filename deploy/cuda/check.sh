@@ -63,7 +63,7 @@ PY
 }
 # Half a second from the middle of the clip.
 short=$CARGO_TARGET_DIR/short.pcm as_short='/transcribe?lang=tr&format=text&encoding=pcm_s16le&rate=16000'
-tail -c +40045 "$clip" | head -c 16000 > "$short"
+head -c 56044 "$clip" | tail -c 16000 > "$short"
 
 step "the program without a GPU"
 unset S3ROUTER_DEVICE LD_LIBRARY_PATH
