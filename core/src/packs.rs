@@ -4,6 +4,7 @@ use crate::{
     Error, Result,
     decode::{Lm, Vocab, confidence::Calibration},
     gate::{Gate, Gates},
+    identify::Ear,
     model::{Backbone, Head, OwnHead},
     residency::Masks,
 };
@@ -33,6 +34,8 @@ pub struct LoadedPack {
     pub(crate) masks: Masks,
     /// What makes a word's confidence the probability that it is right, from `training.calibration`.
     pub calibration: Option<Calibration>,
+    /// What makes its doubt comparable with other packs', from `training.identification`.
+    pub ear: Option<Ear>,
     /// N-grams of the language's words, where a file lies beside the pack.
     pub lm: Option<Arc<Lm>>,
     head: Head,
@@ -66,6 +69,7 @@ impl LoadedPack {
             ),
             bytes: bytes as u64,
             calibration: Calibration::from_training(&meta.training)?,
+            ear: Ear::from_training(&meta.training)?,
             lm: None,
             meta,
             generation,
@@ -84,6 +88,7 @@ impl LoadedPack {
             vocab: Vocab::new(head.vocab.clone(), head.word_separator.as_deref())?,
             masks: Masks::new(Gates::open()),
             calibration: None,
+            ear: None,
             lm: None,
             head: Head::new(head.weight.clone(), head.bias.clone()),
             bytes: 4 * (head.weight.elem_count() + head.bias.elem_count()) as u64,

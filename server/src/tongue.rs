@@ -129,9 +129,8 @@ pub async fn identify(
     let done: Vec<Done> = try_join_all(candidates.iter().map(listen)).await?;
     let longest = |pick: fn(&Done) -> Duration| done.iter().map(pick).max().unwrap_or_default();
     let heard = done.iter().zip(candidates);
-    let scores =
-        heard.map(|(d, pack)| identify::score(d.transcript.emissions.as_ref(), pack)).collect::<Vec<_>>();
-    let shares = identify::shares(&scores);
+    let heard: Vec<_> = heard.map(|(d, pack)| (d.transcript.emissions.as_ref(), &**pack)).collect();
+    let shares = identify::shares(&heard);
     let mut ranked: Vec<_> = candidates.iter().cloned().zip(shares).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
     Ok(Identified {

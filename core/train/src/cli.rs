@@ -37,10 +37,14 @@ pub enum Command {
     Prune(RunArgs),
     /// Word and character error rates of a pack on a list it has never seen.
     Evaluate(EvaluateArgs),
-    /// Fits what makes a word's confidence the probability that it is right, and judges it.
+    /// Fits what makes a word's confidence the probability that it is right, and several packs' sureness
+    /// comparable, so that `/identify` tells their languages apart. Judges both.
     ///
-    /// Fitted on --valid, judged on --test (keep the two apart). --write keeps it in the pack, where the server
-    /// finds it; --plot draws the reliability diagram.
+    /// Fitted on --valid, judged on --test (keep the two apart). `{}` in a path is the pack's language. --write
+    /// keeps the fit in the packs, where the server finds it; --plot draws reliability diagrams.
+    ///
+    /// s3router-train calibrate --packs packs/ --valid 'data/{}/valid.tsv' --test 'data/{}/test.tsv' --write
+    #[command(verbatim_doc_comment)]
     Calibrate(CalibrateArgs),
     /// Makes a pack of the best moment of a run that was stopped before its end.
     Export(ExportArgs),
@@ -159,19 +163,28 @@ pub struct CalibrateArgs {
     /// List to judge by.
     #[arg(long, value_name = "LIST")]
     pub test: PathBuf,
-    /// The pack.
-    #[arg(long)]
-    pub pack: PathBuf,
+    /// A pack; may be given several times.
+    #[arg(long, value_name = "FILE", required_unless_present = "packs")]
+    pub pack: Vec<PathBuf>,
+    /// A folder of packs.
+    #[arg(long, value_name = "DIR", conflicts_with = "pack")]
+    pub packs: Option<PathBuf>,
     /// Where to compute.
     #[arg(long, value_name = "auto|cpu|cuda:N", default_value_t)]
     pub device: DeviceChoice,
     /// `demo`, a checkpoint directory or file, or `hf:ORG/NAME`.
     #[arg(long, default_value = "demo")]
     pub backbone: Source,
-    /// Keeps the fit in the pack's metadata.
+    /// Arithmetic of the heavy products: that of the server.
+    #[arg(long, default_value_t = Precision::Auto, value_name = "auto|f32|bf16")]
+    pub precision: Precision,
+    /// Clips of each list that every pack hears, to tell languages apart.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub clips: usize,
+    /// Keeps the fit in the packs' metadata.
     #[arg(long)]
     pub write: bool,
-    /// Draws the reliability diagram, SVG.
+    /// Draws reliability diagrams, SVG; of several packs one each, and one called `all`.
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
     /// Prints JSON, tables included.

@@ -4,7 +4,7 @@ use crate::{
     cache::{self, Cache},
     calibrate,
     checkpoint::RunFolder,
-    cli::{Cli, Command, EvaluateArgs, ExportArgs, RunArgs},
+    cli::{CalibrateArgs, Cli, Command, EvaluateArgs, ExportArgs, RunArgs},
     config::{Data, Method, TrainConfig},
     data::list,
     evaluate::{Reader, Report},
@@ -33,17 +33,27 @@ pub fn execute(cli: Cli) -> Result<()> {
             train(&args, &args.settings("prune-70", Some(Method::Mask))?)
         }
         Command::Evaluate(args) => evaluate(&args),
-        Command::Calibrate(args) => {
-            let done = calibrate::calibrate(&args)?;
-            if args.json {
-                return print(&serde_json::to_string(&done)?);
-            }
-            let c = done.calibration;
-            let [before, after] = [done.before, done.after].map(|e| percent(e.into()));
-            let fit = format!("slope {:.3}, offset {:.3}", c.slope, c.offset);
-            print(&format!("{fit}: calibration error {before} before, {after} after, {} words", done.words))
-        }
+        Command::Calibrate(args) => calibrated(&args),
         Command::Export(args) => export(&args),
+    }
+}
+
+fn calibrated(args: &CalibrateArgs) -> Result<()> {
+    let report = calibrate::calibrate(args)?;
+    if args.json {
+        return print(&serde_json::to_string_pretty(&report)?);
+    }
+    for words in &report.words {
+        let (c, r) = (words.calibration, &words.reliability);
+        let [before, after] = [r.before, r.after].map(|e| percent(e.into()));
+        print(&format!(
+            "{}: slope {:.3}, offset {:.3}: calibration error {before} before, {after} after, {} words",
+            words.language, c.slope, c.offset, r.words
+        ))?;
+    }
+    match report.languages {
+        Some(languages) => print(&format!("\n{languages}")),
+        None => Ok(()),
     }
 }
 
