@@ -15,8 +15,8 @@ fn identify(query: &str, audio: &[u8]) -> Identification {
 fn the_language_of_the_demos_clips_is_heard() {
     let heard = LANGUAGES.map(|lang| identify("", &clip(lang).0).languages[0].lang.clone());
     let right = heard.iter().zip(LANGUAGES).filter(|(heard, lang)| heard.as_str() == *lang).count();
-    // Of the demo's test clips three in four are right; chance would be one in eleven.
-    assert!(right >= 7, "{right} of 11: {heard:?}");
+    // Of the demo's test clips 96 in 100 are right; chance would be one in eleven.
+    assert!(right >= 10, "{right} of 11: {heard:?}");
 }
 
 #[test]
