@@ -1,11 +1,16 @@
 //! One engine for everybody: short requests beside long files, and clients that leave between two windows.
 
-use crate::support::{Around, Server, clip, samples, small, tone, wait_for, wav};
+use crate::support::{Around, LANGUAGES, Server, clip, samples, small, tone, wait_for, wav};
 use s3router_server::{Config, config::Batching, config::Limits};
 use std::{
+    collections::BTreeSet,
     io::Write,
     net::Shutdown,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
 };
 
 /// Longest piece of each batch in the order of their beginning, in seconds; the first is the warm-up.
@@ -82,4 +87,60 @@ fn a_client_that_leaves_between_windows_has_no_further_window_computed() {
         3,
         "warm-up, the window under way when the client left, the next request: {seen:?}"
     );
+}
+
+/// Three lengths of each language's clip.
+fn crowd() -> Vec<(&'static str, Vec<u8>)> {
+    let cut = |lang: &'static str| {
+        let whole = samples(&clip(lang).0);
+        [1.0, 0.61, 0.37].map(|part| (lang, wav(&[&whole[..(part * whole.len() as f64) as usize]])))
+    };
+    LANGUAGES.iter().flat_map(|lang| cut(lang)).collect()
+}
+
+#[test]
+fn whoever_rides_along_changes_no_text() {
+    let one_by_one = Batching { max_batch: 1, ..Batching::default() };
+    let alone = Server::start(Config { batching: one_by_one, ..small() });
+    let crowd = crowd();
+    let expected: Vec<String> =
+        crowd.iter().map(|(lang, audio)| alone.answer(&format!("lang={lang}"), audio).text).collect();
+
+    // The first batch waits until everybody is there, so that the next ones are as mixed as can be.
+    let (gate, entered, mixed) = (Arc::default(), Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new((0, 0))));
+    let (hold, inside, book): (Arc<Mutex<()>>, _, _) =
+        (Arc::clone(&gate), Arc::clone(&entered), Arc::clone(&mixed));
+    let around: Around = Box::new(move |pieces, engine| {
+        inside.fetch_add(pieces.len() as u32, Ordering::SeqCst);
+        drop(hold.lock().unwrap());
+        let languages: BTreeSet<&str> = pieces.iter().map(|p| p.pack().meta.language.as_str()).collect();
+        let mut book = book.lock().unwrap();
+        *book = (*book).max((pieces.len(), languages.len()));
+        drop(book);
+        engine()
+    });
+    let server = Server::with(small(), around);
+    let held = gate.lock().unwrap();
+    let warm_up = entered.load(Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        let ask = |(lang, audio): &(&str, Vec<u8>)| server.answer(&format!("lang={lang}"), audio).text;
+        let asked: Vec<_> = crowd.iter().map(|request| scope.spawn(move || ask(request))).collect();
+        wait_for("the crowd", || {
+            queued(&server) + entered.load(Ordering::SeqCst) - warm_up >= crowd.len() as u32
+        });
+        drop(held);
+        for ((request, expected), heard) in crowd.iter().zip(&expected).zip(asked) {
+            assert_eq!(&heard.join().unwrap(), expected, "{}, {} bytes", request.0, request.1.len());
+        }
+    });
+    let (rows, languages) = *mixed.lock().unwrap();
+    assert!(rows >= 6 && languages >= 4, "{rows} rows, {languages} languages in the fullest batch");
+}
+
+/// Jobs that wait for the engine, in all languages.
+fn queued(server: &Server) -> u32 {
+    let metrics = server.get("/metrics").text().unwrap();
+    let depth =
+        |line: &str| line.strip_prefix("s3router_queue_depth{")?.rsplit(' ').next()?.parse::<u32>().ok();
+    metrics.lines().filter_map(depth).sum()
 }
