@@ -1,200 +1,179 @@
-//! What is measured, and against what.
+//! What is compared with what.
 
 use crate::{
-    http::{self, Target},
-    server::Server,
-    streams,
-    tally::{Outcome, Tally},
-    work::{Clip, Deck, Mix, clips, long},
+    http::Target,
+    measure::{Bench, Load},
+    report::Section,
+    tally::Tally,
+    work::{Clip, Mix, clips},
 };
-use anyhow::{Context, Result};
-use s3router_core::{Utterance, audio};
-use s3router_server::{config::EngineConfig, load};
-use std::{
-    fmt::Write,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use anyhow::Result;
 
 /// One question each.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scenario {
-    /// The engine alone, behind the server, behind a server that takes one request at a time.
+    /// All of these, one after the other
+    All,
+    /// The engine alone, behind the server, behind a server that takes one request at a time
     Throughput,
-    /// One language against eleven.
+    /// One language against eleven: uniform, Zipf, another one each time
     Mixture,
-    /// Latency at a steady rate of arrivals: uniform, and with another language each time.
+    /// Latency at a steady rate of arrivals
     Latency,
-    /// Short requests alone, and beside a long file.
+    /// Short requests alone, and beside a long file
     Fairness,
-    /// Real-time streams, all at once.
+    /// What finding out the language costs
+    Identify,
+    /// Real-time streams, all at once
     Streams,
 }
 
-/// How it is measured.
-pub(crate) struct Bench {
-    pub(crate) program: PathBuf,
-    pub(crate) length: Duration,
-    pub(crate) clients: usize,
-    pub(crate) rate: f64,
-    pub(crate) streams: usize,
-    pub(crate) speech: f64,
-}
-
-const WARM_UP: Duration = Duration::from_secs(1);
+/// A short request: as long as the shortest clip of the demo.
+const SHORT: f64 = 1.1;
+/// An utterance.
+const LONGER: f64 = 10.0;
+/// A long file, at the server's limit.
+const FILE: f64 = 590.0;
 
 impl Bench {
-    /// A Markdown table, and the ratios that it was measured for.
-    pub(crate) fn run(&self, scenario: Scenario) -> Result<String> {
-        let clips = clips()?;
-        match scenario {
-            Scenario::Throughput => self.throughput(&clips),
-            Scenario::Mixture => self.mixture(&clips),
-            Scenario::Latency => self.latency(&clips),
-            Scenario::Fairness => self.fairness(&clips),
-            Scenario::Streams => self.streams(&clips),
+    /// Measures.
+    pub(crate) fn run(&self, scenario: Scenario, languages: &[String]) -> Result<Vec<Section>> {
+        let short = clips(SHORT)?;
+        let of = |mix| Load { clips: &short, languages, mix, flags: &[] };
+        let all = scenario == Scenario::All;
+        let mut sections = Vec::new();
+        if all || scenario == Scenario::Throughput {
+            sections.push(self.throughput(&of(Mix::Uniform), SHORT)?);
+            let longer = clips(LONGER)?;
+            sections.push(self.throughput(&Load { clips: &longer, ..of(Mix::Uniform) }, LONGER)?);
         }
-    }
-
-    fn throughput(&self, clips: &[Clip]) -> Result<String> {
-        let direct = self.direct(clips)?;
-        let served = self.closed("server", &[], clips, Mix::Uniform)?;
-        let naive = self.closed(
-            "one request at a time (`--max-batch 1`)",
-            &["--max-batch", "1"],
-            clips,
-            Mix::Uniform,
-        )?;
-        let mut out = table(&[&direct, &served, &naive]);
-        let overhead = 100.0 * (1.0 - served.rtfx() / direct.rtfx());
-        writeln!(
-            out,
-            "\nserver overhead {overhead:.1} %; {:.2} x one at a time",
-            served.rtfx() / naive.rtfx()
-        )?;
-        Ok(out)
-    }
-
-    fn mixture(&self, clips: &[Clip]) -> Result<String> {
-        let one = self.closed("one language", &[], clips, Mix::One("es"))?;
-        let uniform = self.closed("eleven, uniform", &[], clips, Mix::Uniform)?;
-        let zipf = self.closed("eleven, Zipf", &[], clips, Mix::Zipf)?;
-        let adversarial = self.closed("eleven, always another", &[], clips, Mix::Adversarial)?;
-        let mut out = table(&[&one, &uniform, &zipf, &adversarial]);
-        let worst =
-            [&uniform, &zipf, &adversarial].map(|t| t.rtfx()).into_iter().fold(f64::INFINITY, f64::min);
-        writeln!(out, "\nmixed against one language: at least {:.2} x", worst / one.rtfx())?;
-        Ok(out)
-    }
-
-    fn latency(&self, clips: &[Clip]) -> Result<String> {
-        let rate = format!("{} a second", self.rate);
-        let uniform = self.open(&format!("{rate}, uniform"), &[], clips, Mix::Uniform, None)?;
-        let adversarial =
-            self.open(&format!("{rate}, always another"), &[], clips, Mix::Adversarial, None)?;
-        let naive = ["--max-batch", "1"];
-        let naive = self.open(&format!("{rate}, one at a time"), &naive, clips, Mix::Uniform, None)?;
-        Ok(table(&[&uniform, &adversarial, &naive]))
-    }
-
-    fn fairness(&self, clips: &[Clip]) -> Result<String> {
-        let file = long(&clips[0], 590)?;
-        let solo = self.open("short alone", &[], clips, Mix::Uniform, None)?;
-        let beside = self.open("short beside a 10 min file", &[], clips, Mix::Uniform, Some(&file))?;
-        let mut out = table(&[&solo, &beside]);
-        writeln!(out, "\np95 beside a long file: {:.2} x alone", beside.ms(0.95) / solo.ms(0.95))?;
-        Ok(out)
-    }
-
-    fn streams(&self, clips: &[Clip]) -> Result<String> {
-        let server = Server::start(&self.program, &["--max-streams", "4096"])?;
-        let before = server.cpu_seconds();
-        let tally = streams::run(&server.address, clips, self.streams, self.speech, self.length)?;
-        let mut out = table(&[&tally]);
-        if let (Some(before), Some(after)) = (before, server.cpu_seconds()) {
-            let cores = (after - before) / self.length.as_secs_f64();
-            writeln!(
-                out,
-                "\nlatency: from an utterance's last sample being sent to its final; {cores:.2} cores busy"
-            )?;
+        if all || scenario == Scenario::Mixture {
+            sections.push(self.mixture(of)?);
         }
-        Ok(out)
+        if all || scenario == Scenario::Latency {
+            sections.push(self.latency(of)?);
+        }
+        if all || scenario == Scenario::Fairness {
+            sections.push(self.fairness(&of(Mix::Uniform))?);
+        }
+        if all || scenario == Scenario::Identify {
+            sections.push(self.identify(languages)?);
+        }
+        if all || scenario == Scenario::Streams {
+            sections.push(self.realtime(&of(Mix::Uniform))?);
+        }
+        Ok(sections)
     }
 
-    /// The engine without a server: the same bytes decoded, the same batches, nobody in between.
-    fn direct(&self, clips: &[Clip]) -> Result<Tally> {
-        let (engine, packs) = load::open(&EngineConfig::default())?;
-        let packs = packs.now();
-        let mut deck = Deck::new(clips, Mix::Uniform, 0);
-        let mut tally = Tally::new(format!("engine alone, batches of {}", self.clients))?;
-        let mut round = |count: usize| -> Result<f64> {
-            let drawn: Vec<_> = (0..count).map(|_| deck.draw()).collect();
-            let mut batch = Vec::with_capacity(count);
-            for (clip, lang) in &drawn {
-                let channels =
-                    audio::decode(&clip.wav, None, audio::Channels::Mix, &audio::Limits::default())?;
-                let samples = channels.into_iter().next().context("no channel")?;
-                batch.push(Utterance::new(samples, &packs.get(lang)?));
-            }
-            engine.transcribe(&batch).into_iter().collect::<Result<Vec<_>, _>>()?;
-            Ok(drawn.iter().map(|(clip, _)| clip.seconds()).sum::<f64>() / count as f64)
+    /// Overhead is counted in CPU time: the client's own share of the machine is no cost of the server.
+    fn throughput(&self, load: &Load, seconds: f64) -> Result<Section> {
+        // As much audio as the server's default puts into a batch.
+        let rows = self.clients.min((40.0 / seconds) as usize);
+        let direct = self.direct(load, rows)?;
+        let served = self.closed(&format!("server, {} clients", self.clients), load)?;
+        let naive = Load { flags: &["--max-batch", "1"], ..*load };
+        let naive = self.closed("one request at a time (`--max-batch 1`)", &naive)?;
+        let (gain, wall) = (served.rtfx() / naive.rtfx(), served.rtfx() / direct.rtfx());
+        let overhead = served.cost().zip(direct.cost()).map(|(s, d)| 100.0 * (s / d - 1.0));
+        let title = format!("Throughput, clips of {seconds} s in {} languages", load.languages.len());
+        let section = Section::new(title, vec![direct, served, naive]);
+        let section = match overhead {
+            Some(percent) => section.finding(
+                "overhead_percent",
+                percent,
+                format!(
+                    "the server takes {percent:.1} % more CPU time than the engine alone (client not counted)"
+                ),
+            ),
+            None => section,
         };
-        round(self.clients)?;
-        let begun = Instant::now();
-        while begun.elapsed() < self.length {
-            let asked = Instant::now();
-            let seconds = round(self.clients)?;
-            (0..self.clients).for_each(|_| tally.add(&Outcome::Answered(seconds), asked.elapsed()));
-        }
-        tally.lasted(begun.elapsed());
-        Ok(tally)
+        Ok(section
+            .finding(
+                "wall_share",
+                wall,
+                format!(
+                    "{wall:.2} × the engine's throughput by the clock, the client's work on the same cores"
+                ),
+            )
+            .finding(
+                "gain_over_naive",
+                gain,
+                format!("{gain:.2} × a server that takes one request at a time"),
+            ))
     }
 
-    fn closed(&self, name: &str, flags: &[&str], clips: &[Clip], mix: Mix) -> Result<Tally> {
-        let server = Server::start(&self.program, flags)?;
-        let target = Target::new(&server.address)?;
-        let deck = |client| Deck::new(clips, mix, client);
-        runtime()?.block_on(async {
-            http::closed(name, &target, deck, self.clients, WARM_UP).await?;
-            let name = format!("{name}, {} clients", self.clients);
-            http::closed(&name, &target, deck, self.clients, self.length).await
-        })
+    fn mixture<'a>(&self, of: impl Fn(Mix) -> Load<'a>) -> Result<Section> {
+        let named = [
+            ("one language", Mix::One),
+            ("eleven, uniform", Mix::Uniform),
+            ("eleven, Zipf", Mix::Zipf),
+            ("eleven, always another", Mix::Adversarial),
+        ];
+        let rows: Vec<Tally> =
+            named.iter().map(|(name, mix)| self.closed(name, &of(*mix))).collect::<Result<_>>()?;
+        let worst = rows[1..].iter().map(Tally::rtfx).fold(f64::INFINITY, f64::min) / rows[0].rtfx();
+        let title = format!("Mixed languages against one, closed loop, {} clients", self.clients);
+        Ok(Section::new(title, rows).finding(
+            "worst_mixture",
+            worst,
+            format!("mixed against one language: at least {worst:.2} ×"),
+        ))
     }
 
-    /// An open loop of short requests, beside a client that sends `file` over and over.
-    fn open(
-        &self,
-        name: &str,
-        flags: &[&str],
-        clips: &[Clip],
-        mix: Mix,
-        file: Option<&Clip>,
-    ) -> Result<Tally> {
-        let server = Server::start(&self.program, flags)?;
-        let target = Target::new(&server.address)?;
-        runtime()?.block_on(async {
-            http::closed(name, &target, |client| Deck::new(clips, mix, client), 2, WARM_UP).await?;
-            let long = async {
-                while let Some(file) = file {
-                    if !matches!(target.ask(file, file.lang).await, Outcome::Answered(_)) {
-                        anyhow::bail!("the long file was not answered");
-                    }
-                }
-                std::future::pending().await
-            };
-            tokio::select! {
-                tally = http::open(name, &target, Deck::new(clips, mix, 0), self.rate, self.length) => tally,
-                failed = long => failed,
-            }
-        })
+    fn latency<'a>(&self, of: impl Fn(Mix) -> Load<'a>) -> Result<Section> {
+        let naive = |load: Load<'a>| Load { flags: &["--max-batch", "1"], ..load };
+        let rows = vec![
+            self.open("uniform", &of(Mix::Uniform), self.rate, None)?,
+            self.open("Zipf", &of(Mix::Zipf), self.rate, None)?,
+            self.open("always another", &of(Mix::Adversarial), self.rate, None)?,
+            self.open("uniform, one request at a time", &naive(of(Mix::Uniform)), self.rate, None)?,
+        ];
+        Ok(Section::new(format!("Latency, open loop, {} requests a second", self.rate), rows))
     }
-}
 
-/// The client's own threads: one, so that the server keeps the machine.
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
-}
+    fn fairness(&self, load: &Load) -> Result<Section> {
+        let file: Vec<Clip> = clips(FILE)?;
+        let rate = (self.rate / 20.0).max(5.0);
+        let solo = self.open("short alone", load, rate, None)?;
+        let beside = self.open("short beside a 10 min file", load, rate, file.first())?;
+        let ratio = beside.ms(0.95) / solo.ms(0.95);
+        let title = format!("Short requests beside a long file, open loop, {rate} a second");
+        Ok(Section::new(title, vec![solo, beside]).finding(
+            "p95_ratio",
+            ratio,
+            format!("p95 beside a long file: {ratio:.2} × alone"),
+        ))
+    }
 
-fn table(tallies: &[&Tally]) -> String {
-    tallies.iter().fold(Tally::HEAD.to_owned(), |table, tally| table + &tally.to_string())
+    fn identify(&self, languages: &[String]) -> Result<Section> {
+        let clips = clips(3.0)?;
+        let load = Load { clips: &clips, languages, mix: Mix::One, flags: &[] };
+        let ask = |name, path| self.closed_by(name, &load, 1, |target: Target| target.asking(path));
+        let named = ask("`/transcribe?lang=` one language", "/transcribe?words=false&lang=")?;
+        let identified = ask("`/identify`, all languages", "/identify?top=1")?;
+        let auto = ask("`/transcribe?lang=auto`", "/transcribe?words=false&lang=auto")?;
+        let ratio = identified.ms(0.5) / named.ms(0.5);
+        let title = format!("Finding out the language: 3 s under {} masks, one client", languages.len());
+        Ok(Section::new(title, vec![named, identified, auto]).finding(
+            "identify_against_one",
+            ratio,
+            format!("/identify takes {ratio:.1} × one transcription"),
+        ))
+    }
+
+    fn realtime(&self, load: &Load) -> Result<Section> {
+        let longer = clips(3.0)?;
+        let load = Load { clips: &longer, ..*load };
+        let rows = vec![self.streams(&load, 0.25)?, self.streams(&load, 1.0)?];
+        let cores = rows[0].cores().unwrap_or(f64::NAN);
+        let title = format!(
+            "{} WebSockets at once in real time; latency from a sentence's last sample to its final",
+            self.streams
+        );
+        Ok(Section::new(title, rows).finding(
+            "cores_at_a_quarter_speech",
+            cores,
+            format!("{cores:.2} cores busy when a quarter of the time is speech"),
+        ))
+    }
 }

@@ -22,6 +22,7 @@ const CHUNK: Duration = Duration::from_millis(100);
 pub(crate) fn run(
     address: &str,
     clips: &[Clip],
+    languages: &[String],
     streams: usize,
     speech: f64,
     length: Duration,
@@ -32,11 +33,12 @@ pub(crate) fn run(
     std::thread::scope(|scope| {
         for i in 0..streams {
             let (told, clip) = (told.clone(), &clips[i % clips.len()]);
+            let language = languages[i % languages.len()].as_str();
             scope.spawn(move || {
                 // Not all in step.
                 let cycle = clip.seconds() / speech;
                 sleep(Duration::from_secs_f64(cycle * i as f64 / streams as f64).min(length / 2));
-                let outcome = stream(address, clip, speech, begun + length, |outcome, took| {
+                let outcome = stream(address, clip, language, speech, begun + length, |outcome, took| {
                     let _ = told.send((outcome, took));
                 });
                 if let Err(error) = outcome {
@@ -57,6 +59,7 @@ pub(crate) fn run(
 fn stream(
     address: &str,
     clip: &Clip,
+    language: &str,
     speech: f64,
     until: Instant,
     mut tell: impl FnMut(Outcome, Duration),
@@ -64,7 +67,7 @@ fn stream(
     let tcp = TcpStream::connect(address).context("cannot connect")?;
     tcp.set_nodelay(true)?;
     tcp.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let url = format!("ws://{address}/transcribe/stream?lang={}&sample_rate={RATE_HZ}", clip.lang);
+    let url = format!("ws://{address}/transcribe/stream?lang={language}&sample_rate={RATE_HZ}");
     let (mut socket, _) = tungstenite::client(url, tcp).map_err(|e| anyhow::anyhow!("no WebSocket: {e}"))?;
     let quiet = (clip.samples.len() as f64 * (1.0 / speech - 1.0)) as usize;
     let mut id = 0;
@@ -75,7 +78,7 @@ fn stream(
         socket.send(Message::text(format!(r#"{{"type":"flush","id":{id}}}"#)))?;
         let words = until_flushed(&mut socket, id)?;
         if words == 0 {
-            bail!("nothing was heard in {}", clip.lang);
+            bail!("nothing was heard in {language}");
         }
         tell(Outcome::Answered(clip.seconds()), asked.elapsed());
         send(&mut socket, std::iter::repeat_n(0.0, quiet))?;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 /// A clip as it is sent: 16 kHz, 16 bit.
 #[derive(Clone)]
 pub(crate) struct Clip {
-    pub(crate) lang: &'static str,
+    /// Its place among the clips.
+    pub(crate) number: usize,
     pub(crate) wav: Arc<[u8]>,
     pub(crate) samples: Arc<[f32]>,
 }
@@ -22,25 +23,24 @@ impl Clip {
     }
 }
 
-/// The eleven clips, each as long as the others: what differs between languages shall be the mask alone.
-pub(crate) fn clips() -> Result<Vec<Clip>> {
-    let decoded = CLIPS.iter().map(|clip| {
-        let channels = audio::decode(clip.bytes, None, Channels::Mix, &Limits::default())?;
-        Ok((clip.language, channels.into_iter().next().context("no channel")?))
-    });
-    let decoded = decoded.collect::<Result<Vec<_>>>()?;
-    let shortest = decoded.iter().map(|(_, samples)| samples.len()).min().unwrap_or(0);
-    decoded.into_iter().map(|(lang, samples)| clip(lang, &samples[..shortest])).collect()
+/// The demo's clips, each repeated or cut to so many seconds: what differs between languages shall be the mask alone.
+pub(crate) fn clips(seconds: f64) -> Result<Vec<Clip>> {
+    let length = (seconds * f64::from(audio::RATE_HZ)) as usize;
+    let decode = |(number, demo): (usize, &s3router_core::demo::Clip)| {
+        let channels = audio::decode(demo.bytes, None, Channels::Mix, &Limits::default())?;
+        let samples = channels.into_iter().next().context("no channel")?;
+        let samples: Vec<f32> = samples.into_iter().cycle().take(length).collect();
+        Ok(Clip { number, wav: wav(&samples)?.into(), samples: samples.into() })
+    };
+    CLIPS.iter().enumerate().map(decode).collect()
 }
 
-/// A clip over and over until it lasts so long.
-pub(crate) fn long(of: &Clip, seconds: usize) -> Result<Clip> {
-    let samples: Vec<f32> =
-        of.samples.iter().copied().cycle().take(seconds * audio::RATE_HZ as usize).collect();
-    clip(of.lang, &samples)
+/// The languages of the clips.
+pub(crate) fn demo_languages() -> Vec<String> {
+    CLIPS.iter().map(|clip| clip.language.to_owned()).collect()
 }
 
-fn clip(lang: &'static str, samples: &[f32]) -> Result<Clip> {
+fn wav(samples: &[f32]) -> Result<Vec<u8>> {
     let (channels, sample_rate, bits_per_sample) = (1, audio::RATE_HZ, 16);
     let sample_format = hound::SampleFormat::Int;
     let spec = hound::WavSpec { channels, sample_rate, bits_per_sample, sample_format };
@@ -50,14 +50,14 @@ fn clip(lang: &'static str, samples: &[f32]) -> Result<Clip> {
         writer.write_sample((sample.clamp(-1.0, 1.0) * f32::from(i16::MAX)) as i16)?;
     }
     writer.finalize()?;
-    Ok(Clip { lang, wav: file.into_inner().into(), samples: samples.into() })
+    Ok(file.into_inner())
 }
 
 /// How languages follow each other.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Mix {
-    /// All eleven clips, heard by one pack.
-    One(&'static str),
+    /// All clips, heard by one pack.
+    One,
     /// Each as likely as any other.
     Uniform,
     /// The n-th language 1/n as often as the first.
@@ -67,31 +67,30 @@ pub(crate) enum Mix {
 }
 
 /// Clips and languages in the order of a mix, the same for the same seed.
-pub(crate) struct Deck {
-    clips: Vec<Clip>,
+pub(crate) struct Deck<'a> {
+    clips: &'a [Clip],
+    languages: &'a [String],
     mix: Mix,
     rng: StdRng,
     turn: usize,
 }
 
-impl Deck {
-    pub(crate) fn new(clips: &[Clip], mix: Mix, seed: u64) -> Self {
-        Self { clips: clips.to_vec(), mix, rng: StdRng::seed_from_u64(seed), turn: seed as usize }
+impl<'a> Deck<'a> {
+    pub(crate) fn new(clips: &'a [Clip], languages: &'a [String], mix: Mix, seed: u64) -> Self {
+        Self { clips, languages, mix, rng: StdRng::seed_from_u64(seed), turn: seed as usize }
     }
 
-    /// The next clip, and the language to ask for.
-    pub(crate) fn draw(&mut self) -> (Clip, &'static str) {
+    /// The next clip, and the language to ask for: its own, or with one language that.
+    pub(crate) fn draw(&mut self) -> (&'a Clip, &'a str) {
         self.turn += 1;
-        let n = self.clips.len();
-        let any = |rng: &mut StdRng| rng.random_range(0..n);
+        let n = self.languages.len();
         let at = match self.mix {
-            Mix::One(_) | Mix::Uniform => any(&mut self.rng),
+            Mix::One | Mix::Uniform => self.rng.random_range(0..n),
             Mix::Zipf => zipf(&mut self.rng, n),
             Mix::Adversarial => self.turn % n,
         };
-        let clip = self.clips[at].clone();
-        let lang = if let Mix::One(lang) = self.mix { lang } else { clip.lang };
-        (clip, lang)
+        let language = if self.mix == Mix::One { &self.languages[0] } else { &self.languages[at] };
+        (&self.clips[at % self.clips.len()], language)
     }
 }
 
