@@ -78,7 +78,7 @@ impl Bench {
         }
         tally.lasted(begun.elapsed());
         tally.spent(before, Meter { cpu: cpu_seconds("self"), ..Meter::default() });
-        Ok(tally)
+        Ok(told(tally))
     }
 
     /// As many clients as asked for, each with one request at a time.
@@ -109,7 +109,7 @@ impl Bench {
         let before = server.meter();
         runtime.block_on(http::closed(&mut tally, &target, deck, clients, self.length));
         tally.spent(before, server.meter());
-        Ok(tally)
+        Ok(told(tally))
     }
 
     /// An open loop of short requests, beside a client that sends `file` over and over.
@@ -147,7 +147,7 @@ impl Bench {
         if file.is_none() {
             tally.spent(before, server.meter());
         }
-        Ok(tally)
+        Ok(told(tally))
     }
 
     /// Many streams at once in real time, `speech` of each being speech.
@@ -157,8 +157,14 @@ impl Bench {
         let mut tally =
             streams::run(&server.address, load.clips, load.languages, self.streams, speech, self.length)?;
         tally.spent(before, server.meter());
-        Ok(tally)
+        Ok(told(tally))
     }
+}
+
+/// A line as soon as it is known: the whole table takes minutes.
+fn told(tally: Tally) -> Tally {
+    eprint!("{tally}");
+    tally
 }
 
 /// The client's own threads: one, so that the server keeps the machine.
