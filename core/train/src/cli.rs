@@ -40,11 +40,11 @@ pub enum Command {
     /// Fits what makes a word's confidence the probability that it is right, and several packs' sureness
     /// comparable, so that `/identify` tells their languages apart. Judges both.
     ///
-    /// Fitted on --valid, judged on --test (keep the two apart). `{}` in a path is the pack's language. --write
+    /// Fitted on --valid, judged on --test: keep the two apart. `{}` in a path is the pack's language. --write
     /// keeps the fit in the packs, where the server finds it; --plot draws reliability diagrams.
-    ///
-    /// s3router-train calibrate --packs packs/ --valid 'data/{}/valid.tsv' --test 'data/{}/test.tsv' --write
-    #[command(verbatim_doc_comment)]
+    #[command(after_help = "\
+Example:
+  s3router-train calibrate --packs packs --valid 'data/{}/valid.tsv' --test 'data/{}/test.tsv' --write")]
     Calibrate(CalibrateArgs),
     /// Makes a pack of the best moment of a run that was stopped before its end.
     Export(ExportArgs),
