@@ -73,6 +73,11 @@ impl Tally {
         self.cpu.map(|cpu| 1e3 * cpu / self.audio.max(1e-9))
     }
 
+    /// Rows of the server's mean batch.
+    pub(crate) fn rows(&self) -> Option<f64> {
+        self.rows
+    }
+
     /// CPU seconds per second.
     pub(crate) fn cores(&self) -> Option<f64> {
         self.cpu.map(|cpu| cpu / self.wall.as_secs_f64().max(1e-9))
