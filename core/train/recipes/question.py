@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The paper's question on the demo's data: does a learnt mask beat every other way to adapt the backbone?
 
-    question.py PROMPTS WORK [--languages tr,it,es] [--seeds 1,2,3] [--data-minutes 10,60] [--updates 150]
-                [--batch-seconds 16] [--out core/train/results] [--summary-only] [--train PROGRAM]
+    question.py PROMPTS WORK [--languages tr,it,es] [--seeds 1,2,3] [--data-minutes 10,60] [--updates 120]
+                [--batch-seconds 12] [--out core/train/results] [--summary-only] [--train PROGRAM]
 
 One cell is (language, minutes of training audio, seed, arm); an arm is a mask at a sparsity, or a control: head
 only, fixed magnitude mask, fixed random mask, norms and biases, full fine-tuning, full fine-tuning cut to one bit
@@ -159,8 +159,8 @@ def main():
     order = ["mask 8 %", "head", "fine-tuning", "magnitude 8 %", "norms, biases", "1-bit delta", "random 8 %", "mask 20 %",
              "mask 4 %", "mask 40 %"]
     parser.add_argument("--arms", default=";".join(order), help="in the order of running, between `;` [default: %(default)s]")
-    parser.add_argument("--updates", type=int, default=150)
-    parser.add_argument("--batch-seconds", type=float, default=16)
+    parser.add_argument("--updates", type=int, default=120)
+    parser.add_argument("--batch-seconds", type=float, default=12)
     parser.add_argument("--covers", default="ffn")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--tune-language", default="tr")
