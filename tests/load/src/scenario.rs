@@ -124,7 +124,7 @@ impl Bench {
 
     fn fairness(&self, load: &Load) -> Result<Section> {
         let file: Vec<Clip> = clips(FILE)?;
-        let rate = (self.rate / 20.0).max(5.0);
+        let rate = (self.rate / 8.0).max(5.0);
         let solo = self.open("short alone", load, rate, None)?;
         let beside = self.open("short beside a 10 min file", load, rate, file.first())?;
         let ratio = beside.ms(0.95) / solo.ms(0.95);
