@@ -1,8 +1,7 @@
 //! Any bytes: opening them neither panics nor allocates without bound, and what opens is written and opened
 //! again as the same pack.
 //!
-//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz open_pack tests/fuzz/corpus/open_pack masks/tests/golden`
-//! (create the corpus folder first; the golden packs are the seeds).
+//! `tests/fuzz/run.sh 60 open_pack`
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -27,7 +27,8 @@ fuzz_target!(|bytes: &[u8]| {
         in_order(&words(&symbols, &vocab, FRAME), frames);
     }
     let terms = KeyTerms::new([("ab", 2.0), ("ca", -1.0)], &vocab).expect("sound terms");
-    let options = Beam { width: 1 + usize::from(choice >> 4), best: 3, terms: Some(&terms), ..Beam::default() };
+    let options =
+        Beam { width: 1 + usize::from(choice >> 4), best: 3, terms: Some(&terms), ..Beam::default() };
     if let Ok(found) = beam(logits, &vocab, &options) {
         assert!(!found.is_empty() && found.windows(2).all(|w| w[0].score >= w[1].score));
         found.iter().for_each(|h| in_order(&words(&h.symbols, &vocab, FRAME), frames));
