@@ -94,7 +94,7 @@ def test_a_stream_is_covered_by_finals(speech):
 
 def test_a_stream_hears_its_language_and_lists_readings(speech):
     pb, stub = speech
-    rate, audio = pcm("ru")
+    rate, audio = pcm("tr")
 
     def requests():
         raw = pb.RawFormat(encoding="pcm_s16le", sample_rate=rate)
@@ -105,7 +105,7 @@ def test_a_stream_hears_its_language_and_lists_readings(speech):
     told = list(stub.StreamingRecognize(requests()))
     assert not told[0].ready.HasField("pack")
     (final,) = [m.final for m in told if m.WhichOneof("message") == "final"]
-    assert final.language == final.pack.id == final.languages[0].language == "ru"
+    assert final.language == final.pack.id == final.languages[0].language == "tr"
     assert len(final.alternatives) == 3 and final.alternatives[0].text == final.text
 
 
