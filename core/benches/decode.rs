@@ -1,6 +1,6 @@
 //! Logits to text: ten seconds of audio (T = 500) under an alphabet (V = 32) and under characters (V = 700).
 //!
-//! `cargo bench -p s3router-core --bench decode`
+//! `cargo bench -p s3router-core --bench decode`. What was said is known, so each case checks its answer first.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -22,18 +22,21 @@ fn vocab(v: usize) -> Vocab {
     Vocab::new(symbols.collect(), separator).unwrap()
 }
 
-/// Speech-like logits: runs of blanks and symbols, each frame's right symbol about 6 above noise of ±2.
-fn logits(v: usize) -> Vec<f32> {
+/// Speech-like logits: runs of blanks and symbols, each frame's right symbol about 6 above noise of ±2; and what is
+/// said.
+fn logits(v: usize) -> (Vec<f32>, Vec<usize>) {
     let mut rng = StdRng::seed_from_u64(1);
-    let mut said = 0;
+    let (mut said, mut runs) = (0, Vec::new());
     let mut out = Vec::with_capacity(FRAMES * v);
     for t in 0..FRAMES {
         if t % 3 == 0 {
             said = if rng.random_bool(0.5) { 0 } else { rng.random_range(1..v) };
+            runs.push(said);
         }
         out.extend((0..v).map(|k| rng.random_range(-2.0..2.0) + if k == said { 6.0 } else { 0.0 }));
     }
-    out
+    runs.dedup();
+    (out, runs.into_iter().filter(|&symbol| symbol != 0).collect())
 }
 
 /// A bigram model of 20,000 random words (characters, in the wide vocabulary).
@@ -67,11 +70,14 @@ fn lm(vocab: &Vocab) -> Lm {
 
 fn decode(c: &mut Criterion) {
     for v in [32, 700] {
-        let (vocab, logits) = (vocab(v), logits(v));
+        let (vocab, (logits, expected)) = (vocab(v), logits(v));
         let mut group = c.benchmark_group(format!("decode/T500/V{v}"));
         group.sample_size(20);
         group.bench_function("greedy", |b| b.iter(|| greedy(black_box(&logits), &vocab).unwrap()));
         let said: Vec<usize> = greedy(&logits, &vocab).unwrap().iter().map(|s| s.index).collect();
+        assert_eq!(said, expected);
+        let aligned = align_symbols(&logits, &vocab, &said).unwrap();
+        assert!(aligned.symbols.iter().map(|s| s.index).eq(expected.iter().copied()));
         group.bench_function("align", |b| {
             b.iter(|| align_symbols(black_box(&logits), &vocab, &said).unwrap())
         });
@@ -86,6 +92,10 @@ fn decode(c: &mut Criterion) {
                 ("beam+lm", Beam { words, ..plain }),
                 ("beam+lm+terms", Beam { words, terms: Some(&terms), ..plain }),
             ] {
+                // Words may change what is heard; without them it is plain, separators (1) aside.
+                let best = beam(&logits, &vocab, &options).unwrap().remove(0);
+                let heard = best.symbols.iter().map(|s| s.index).filter(|i| *i != 1);
+                assert!(options.words.is_some() || heard.eq(expected.iter().copied().filter(|i| *i != 1)));
                 group.bench_with_input(BenchmarkId::new(name, width), &options, |b, options| {
                     b.iter(|| beam(black_box(&logits), &vocab, options).unwrap());
                 });
