@@ -14,7 +14,7 @@ fn the_demo_lists_its_eleven_packs_and_says_what_it_is() {
     assert!(list.notice.unwrap().contains("synthetic"));
     for pack in &list.packs {
         assert_eq!((pack.state, pack.generation), (PackState::Ready, Some(1)));
-        assert!((0.9..1.0).contains(&pack.density.unwrap()) && pack.bytes.unwrap() > 100_000);
+        assert!((0.75..0.85).contains(&pack.density.unwrap()) && pack.bytes.unwrap() > 100_000);
         assert_eq!(pack.sha256.as_deref().unwrap().len(), 64);
     }
 }

@@ -54,7 +54,7 @@ fn a_pack_is_inspected_by_language_or_by_file() {
     let by_language = json("inspect zh-Hant-TW --json");
     assert_eq!(by_language["language"], "zh_TW");
     assert_eq!(by_language["word_separator"], Value::Null);
-    assert_eq!(by_language["masks"].as_array().unwrap().len(), 12);
+    assert_eq!(by_language["masks"].as_array().unwrap().len(), 36);
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), &turkish());
     let file = folder.path().join("tr.safetensors");
@@ -107,10 +107,10 @@ fn the_report_counts_real_files() {
     let counts = &report["counts"];
     let [n, p, covered, heads] =
         ["packs", "backbone", "covered", "heads"].map(|key| counts[key].as_f64().unwrap());
-    assert_eq!((n, covered), (11.0, 11.0 * 3_145_728.0));
+    assert_eq!((n, covered), (11.0, 11.0 * 4_718_592.0));
     let saved = 1.0 - (p + covered / 32.0 + heads) / (n * p + heads);
     assert!((report["parameters"]["saved"].as_f64().unwrap() - saved).abs() < 1e-9);
-    assert!(saved > 0.88 && saved < 0.9, "{saved}");
+    assert!(saved > 0.87 && saved < 0.89, "{saved}");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/demo/packs");
     let on_disk: u64 = fs::read_dir(folder)
         .unwrap()
@@ -128,8 +128,8 @@ fn similarity_is_measured_without_chance() {
     assert_eq!(pairs["pairs"].as_array().unwrap().len(), 55);
     let pair = json("similarity es it --json");
     let [phi, cosine] = ["phi", "cosine"].map(|key| pair[key].as_f64().unwrap());
-    assert!(phi < 0.2 && cosine > 0.92, "the cosine is mostly chance: {phi} {cosine}");
-    assert_eq!(pair["weights"].as_object().unwrap().len(), 12);
+    assert!(phi < 0.2 && cosine > 0.82, "the cosine is mostly chance: {phi} {cosine}");
+    assert_eq!(pair["weights"].as_object().unwrap().len(), 36);
     let same = json("similarity tr Turkish --json");
     assert_eq!((same["phi"].as_f64(), same["differing"].as_f64()), (Some(1.0), Some(0.0)));
     assert!(packs("similarity tr").unwrap_err().contains("a comparison needs two packs"));
