@@ -13,12 +13,15 @@ seeds() {
     decode_audio | live_audio) echo core/tests/fixtures/audio ;;
     open_pack) echo masks/tests/golden ;;
     read_arpa) echo core/tests/lm ;;
-    load_checkpoint) for folder in tests/fixtures/parity/*/; do echo "$folder"; done ;;
+    load_checkpoint) printf '%s\n' tests/fixtures/parity/*/ ;;
   esac
 }
-for target in ${@:-$(cargo +nightly fuzz list --fuzz-dir tests/fuzz)}; do
+targets=()
+[ $# -gt 0 ] || mapfile -t targets < <(cargo +nightly fuzz list --fuzz-dir tests/fuzz)
+for target in "${@:-${targets[@]}}"; do
+  mapfile -t folders < <(seeds "$target")
   mkdir -p "tests/fuzz/corpus/$target"
   # Code without `unsafe` has no use for a sanitiser, and runs several times faster without.
-  cargo +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none "$target" "tests/fuzz/corpus/$target" $(seeds "$target") \
+  cargo +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none "$target" "tests/fuzz/corpus/$target" "${folders[@]}" \
     -- -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1
 done
