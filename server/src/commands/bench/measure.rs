@@ -24,6 +24,8 @@ pub(super) struct Subject {
     pub(super) load_ms: f64,
     /// One of each pack.
     pub(super) pack_load_ms: Vec<f64>,
+    /// Giving back the masks of a pack that nobody leases.
+    pub(super) evict_ms: f64,
 }
 
 /// Milliseconds of rounds.
@@ -45,6 +47,7 @@ impl Subject {
             registry: Packs::default(),
             load_ms: ms(start),
             pack_load_ms: Vec::new(),
+            evict_ms: 0.0,
         };
         match &args.packs {
             Some(folder) => subject.take(folder, args.languages)?,
@@ -75,6 +78,12 @@ impl Subject {
             files.len()
         );
         files.truncate(count);
+        if let Some(path) = files.first() {
+            let pack = LoadedPack::bind(open_path(path)?, self.engine.backbone(), 1)?;
+            let start = Instant::now();
+            drop(pack);
+            self.evict_ms = ms(start);
+        }
         for path in files {
             let start = Instant::now();
             let pack = LoadedPack::bind(open_path(&path)?, self.engine.backbone(), 1)?;

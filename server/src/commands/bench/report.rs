@@ -22,6 +22,8 @@ pub(super) struct Report {
     load_ms: f64,
     /// One pack from disk to ready, median.
     pack_load_ms: f64,
+    /// Giving a pack's masks back; 0 with `--open`, which has none.
+    evict_ms: f64,
     /// From one language to another, median.
     switch_ms: f64,
     /// The most memory that this process ever held at once; known on Linux only.
@@ -52,6 +54,7 @@ impl Report {
             against_one_language: alone.map(|ms| quantile(ms, 0.0) / best_ms),
             load_ms: subject.load_ms,
             pack_load_ms: quantile(&subject.pack_load_ms, 0.5),
+            evict_ms: subject.evict_ms,
             switch_ms: quantile(&subject.switches()?, 0.5),
             peak_rss_bytes: memory("VmHWM"),
             resident_bytes: memory("VmRSS"),
@@ -77,7 +80,7 @@ impl Report {
             "{} · {} s × {} in {} language(s) · {} threads · {} {}\n\
              RTFx       {:.2} (best round: {:.2}{alone})\n\
              round      {:.1} ms (95 %: {:.1} ms)\n\
-             load       {:.0} ms, a pack {:.1} ms, a switch {:.4} ms\n\
+             load       {:.0} ms, a pack {:.1} ms (given back in {:.1} ms), a switch {:.4} ms\n\
              memory     {} (peak: {})",
             self.backbone,
             self.seconds,
@@ -92,6 +95,7 @@ impl Report {
             self.p95_ms,
             self.load_ms,
             self.pack_load_ms,
+            self.evict_ms,
             self.switch_ms,
             mib(self.resident_bytes),
             mib(self.peak_rss_bytes),

@@ -22,7 +22,7 @@ fn report(line: &str) -> serde_json::Value {
 #[test]
 fn the_demo_is_measured_with_two_languages_and_the_contracts_keys() {
     let report = report("--seconds 0.5 --batch 3 --languages 2 --rounds 2 --precision f32");
-    for key in ["rtfx", "best_rtfx", "p50_ms", "p95_ms", "load_ms", "pack_load_ms", "switch_ms"] {
+    for key in ["rtfx", "best_rtfx", "p50_ms", "p95_ms", "load_ms", "pack_load_ms", "evict_ms", "switch_ms"] {
         assert!(report[key].as_f64().is_some_and(|v| v.is_finite() && v >= 0.0), "{key}: {report}");
     }
     assert_eq!((report["precision"].as_str(), report["batch"].as_u64()), (Some("f32"), Some(3)));
