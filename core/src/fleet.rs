@@ -8,7 +8,7 @@
 
 use crate::{
     Error, Result,
-    engine::{Engine, Transcript, Utterance},
+    engine::Engine,
     packs::LoadedPack,
     piece::{Part, Piece},
 };
@@ -51,12 +51,9 @@ impl Fleet {
         1 + self.others.iter().filter(|member| member.worker().is_some()).count()
     }
 
-    /// [`Engine::cut`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn cut(&self, utterance: &Utterance) -> Result<Vec<Piece>> {
-        self.first.cut(utterance)
+    /// The engine that packs are bound to: it also cuts utterances and reads what was computed.
+    pub fn first(&self) -> &Engine {
+        &self.first
     }
 
     /// [`Engine::compute`], each device its share. `pause` is called by the first, on this thread; what ends there
@@ -99,14 +96,6 @@ impl Fleet {
         }
         parts.sort_by_key(|(place, _)| *place);
         Ok(parts.into_iter().map(|(_, part)| part).collect())
-    }
-
-    /// [`Engine::read`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> Result<Transcript> {
-        self.first.read(utterance, parts)
     }
 }
 

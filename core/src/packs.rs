@@ -281,6 +281,21 @@ impl Packs {
 }
 
 /// The proof of a checkpoint's own head: SHA-256 over its weight and bias as little-endian f32.
+/// What a pack's `training` metadata says of `key`; `None` when it says nothing.
+///
+/// # Errors
+/// It says something else than `expected`, or nothing `usable`.
+pub(crate) fn learnt<T: serde::de::DeserializeOwned>(
+    training: &serde_json::Value,
+    key: &str,
+    expected: &str,
+    usable: impl FnOnce(&T) -> bool,
+) -> Result<Option<T>> {
+    let Some(value) = training.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
+    let found = serde_json::from_value(value.clone()).ok().filter(usable);
+    found.map(Some).ok_or_else(|| Error::Model(format!("training.{key} is {value}: expected {expected}")))
+}
+
 fn head_sha256(head: &OwnHead) -> Result<String> {
     let mut hasher = Sha256::new();
     for tensor in [&head.weight, &head.bias] {

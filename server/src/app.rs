@@ -50,11 +50,16 @@ pub struct App {
 
 /// What the scheduler needs of an engine. Tests put faults and delays around the real one here.
 pub trait Model: Send + Sync {
+    /// The engine that packs are bound to.
+    fn host(&self) -> &Engine;
+
     /// [`Engine::cut`].
     ///
     /// # Errors
     /// As the engine's.
-    fn cut(&self, utterance: &Utterance) -> core::Result<Vec<Piece>>;
+    fn cut(&self, utterance: &Utterance) -> core::Result<Vec<Piece>> {
+        self.host().cut(utterance)
+    }
 
     /// [`Engine::compute`]. In `pause` it may be called again, on the same thread.
     ///
@@ -64,13 +69,17 @@ pub trait Model: Send + Sync {
         &self,
         pieces: &[&Piece],
         pause: &mut dyn FnMut() -> core::Result<()>,
-    ) -> core::Result<Vec<Part>>;
+    ) -> core::Result<Vec<Part>> {
+        self.host().compute(pieces, pause)
+    }
 
     /// [`Engine::read`].
     ///
     /// # Errors
     /// As the engine's.
-    fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> core::Result<Transcript>;
+    fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> core::Result<Transcript> {
+        self.host().read(utterance, parts)
+    }
 
     /// How many devices work now.
     fn devices(&self) -> usize {
@@ -79,26 +88,14 @@ pub trait Model: Send + Sync {
 }
 
 impl Model for Engine {
-    fn cut(&self, utterance: &Utterance) -> core::Result<Vec<Piece>> {
-        self.cut(utterance)
-    }
-
-    fn compute(
-        &self,
-        pieces: &[&Piece],
-        pause: &mut dyn FnMut() -> core::Result<()>,
-    ) -> core::Result<Vec<Part>> {
-        self.compute(pieces, pause)
-    }
-
-    fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> core::Result<Transcript> {
-        self.read(utterance, parts)
+    fn host(&self) -> &Engine {
+        self
     }
 }
 
 impl Model for Fleet {
-    fn cut(&self, utterance: &Utterance) -> core::Result<Vec<Piece>> {
-        self.cut(utterance)
+    fn host(&self) -> &Engine {
+        self.first()
     }
 
     fn compute(
@@ -107,10 +104,6 @@ impl Model for Fleet {
         pause: &mut dyn FnMut() -> core::Result<()>,
     ) -> core::Result<Vec<Part>> {
         self.compute(pieces, pause)
-    }
-
-    fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> core::Result<Transcript> {
-        self.read(utterance, parts)
     }
 
     fn devices(&self) -> usize {

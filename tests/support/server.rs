@@ -8,8 +8,7 @@ use reqwest::{
     blocking::{Client, RequestBuilder, Response},
 };
 use s3router_core::{
-    Result as CoreResult, Utterance,
-    engine::Transcript,
+    Engine, Result as CoreResult,
     piece::{Part, Piece},
 };
 use s3router_proto::{Answer, ErrorBody, ErrorKind};
@@ -41,16 +40,12 @@ pub(crate) type Around =
 struct Wrapped(Arc<dyn Model>, Arc<Around>);
 
 impl Model for Wrapped {
-    fn cut(&self, utterance: &Utterance) -> CoreResult<Vec<Piece>> {
-        self.0.cut(utterance)
+    fn host(&self) -> &Engine {
+        self.0.host()
     }
 
     fn compute(&self, pieces: &[&Piece], pause: &mut dyn FnMut() -> CoreResult<()>) -> CoreResult<Vec<Part>> {
         self.1(pieces, &mut || self.0.compute(pieces, pause))
-    }
-
-    fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> CoreResult<Transcript> {
-        self.0.read(utterance, parts)
     }
 }
 

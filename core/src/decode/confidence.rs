@@ -9,7 +9,7 @@
 //! never changes. The numbers live in a pack's metadata as `training.calibration`.
 
 use super::Word;
-use crate::{Error, Result};
+use crate::{Error, Result, packs};
 
 /// Posteriors are kept this far from 0 and 1, whose logits are infinite.
 const EDGE: f64 = 1e-6;
@@ -36,16 +36,8 @@ impl Calibration {
     /// # Errors
     /// When `training.calibration` is there but is no `{"slope", "offset"}` of finite numbers, slope ≥ 0.
     pub fn from_training(training: &serde_json::Value) -> Result<Option<Self>> {
-        let Some(value) = training.get("calibration").filter(|v| !v.is_null()) else { return Ok(None) };
-        serde_json::from_value(value.clone())
-            .ok()
-            .filter(|c: &Self| c.slope.is_finite() && c.offset.is_finite() && c.slope >= 0.0)
-            .map(Some)
-            .ok_or_else(|| {
-                Error::Model(format!(
-                    "training.calibration is {value}: expected {{\"slope\": ≥ 0, \"offset\": number}}"
-                ))
-            })
+        let usable = |c: &Self| c.slope.is_finite() && c.offset.is_finite() && c.slope >= 0.0;
+        packs::learnt(training, "calibration", r#"{"slope": ≥ 0, "offset": number}"#, usable)
     }
 
     /// Fits the map to words' confidences and whether each was right: Newton's method on the logistic

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     Precision, Residency, demo,
+    engine::{Transcript, Utterance},
     model::{Backbone, Config, Source},
     packs::Packs,
 };
@@ -28,10 +29,10 @@ fn mixture(packs: &Packs) -> Vec<Utterance> {
 
 /// What a fleet makes of a batch, as the scheduler would have it made.
 fn transcribe(fleet: &Fleet, utterances: &[Utterance]) -> Result<Vec<Transcript>> {
-    let cut = utterances.iter().map(|u| fleet.cut(u)).collect::<Result<Vec<_>>>()?;
+    let cut = utterances.iter().map(|u| fleet.first().cut(u)).collect::<Result<Vec<_>>>()?;
     let mut parts = fleet.compute(&cut.iter().flatten().collect::<Vec<_>>(), &mut || Ok(()))?.into_iter();
     let read = |(utterance, pieces): (&Utterance, &Vec<Piece>)| {
-        fleet.read(utterance, parts.by_ref().take(pieces.len()).collect())
+        fleet.first().read(utterance, parts.by_ref().take(pieces.len()).collect())
     };
     utterances.iter().zip(&cut).map(read).collect()
 }
@@ -50,7 +51,7 @@ fn several_engines_say_what_one_says_also_of_long_audio_in_windows() {
     let packs = demo::packs(one.backbone()).unwrap();
     let fleet = Fleet::new(one.clone(), vec![member(|| Ok(engine())), member(|| Ok(engine()))]).unwrap();
     let utterances = mixture(&packs);
-    assert!(fleet.cut(&utterances[3]).unwrap().len() > 1, "long enough for windows");
+    assert!(fleet.first().cut(&utterances[3]).unwrap().len() > 1, "long enough for windows");
     let found = transcribe(&fleet, &utterances).unwrap();
     assert_eq!(texts(&found), texts(&alone(&one, &utterances)));
     let workers: Vec<_> = fleet.others.iter().filter_map(|m| m.worker()).collect();

@@ -11,7 +11,12 @@ mod fit;
 
 pub use fit::{Heard, fit};
 
-use crate::{Error, Result, audio::RATE_HZ, engine::Emissions, packs::LoadedPack};
+use crate::{
+    Result,
+    audio::RATE_HZ,
+    engine::Emissions,
+    packs::{self, LoadedPack},
+};
 use std::ops::Range;
 
 /// Audio that is listened to, seconds.
@@ -69,16 +74,8 @@ impl Ear {
     /// # Errors
     /// When `training.identification` is there but is no `{"slope", "offset"}` of finite numbers, slope > 0.
     pub fn from_training(training: &serde_json::Value) -> Result<Option<Self>> {
-        let Some(value) = training.get("identification").filter(|v| !v.is_null()) else { return Ok(None) };
-        serde_json::from_value(value.clone())
-            .ok()
-            .filter(|e: &Self| e.slope.is_finite() && e.offset.is_finite() && e.slope > 0.0)
-            .map(Some)
-            .ok_or_else(|| {
-                Error::Model(format!(
-                    "training.identification is {value}: expected {{\"slope\": > 0, \"offset\": number}}"
-                ))
-            })
+        let usable = |e: &Self| e.slope.is_finite() && e.offset.is_finite() && e.slope > 0.0;
+        packs::learnt(training, "identification", r#"{"slope": > 0, "offset": number}"#, usable)
     }
 
     /// For a pack without its own among others: neither favoured nor held back.

@@ -4,25 +4,14 @@
 #![cfg(feature = "cuda")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
+mod device;
 mod kernels;
 mod learn;
 mod model;
 
 use candle_core::{DType, Device, Tensor};
-use s3router_core::device::DeviceChoice;
+use device::gpu;
 use s3router_masks::BitMask;
-
-/// The device; without one the tests pass unseen, unless S3ROUTER_GPU=required, as both scripts set it.
-fn gpu() -> Option<Device> {
-    match DeviceChoice::Cuda(0).open() {
-        Ok(device) => Some(device),
-        Err(e) if std::env::var("S3ROUTER_GPU").is_ok_and(|v| v == "required") => panic!("{e}"),
-        Err(e) => {
-            println!("not run: {e}");
-            None
-        }
-    }
-}
 
 /// Numbers between -1 and 1 that are the same on each run.
 fn random(shape: &[usize], seed: u64) -> Tensor {

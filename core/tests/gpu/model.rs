@@ -65,11 +65,11 @@ fn two_gpus_say_what_one_says() {
         Utterance::new(samples, &packs.get(language).unwrap())
     });
     let fleet = Fleet::new(one.clone(), vec![("cuda:1".into(), Box::new(move || engine(&second)))]).unwrap();
-    let pieces: Vec<_> = utterances.iter().flat_map(|u| fleet.cut(u).unwrap()).collect();
+    let pieces: Vec<_> = utterances.iter().flat_map(|u| fleet.first().cut(u).unwrap()).collect();
     let parts = fleet.compute(&pieces.iter().collect::<Vec<_>>(), &mut || Ok(())).unwrap();
     assert_eq!(fleet.devices(), 2, "nobody failed");
     for ((utterance, part), alone) in utterances.iter().zip(parts).zip(one.transcribe(&utterances)) {
-        assert_eq!(fleet.read(utterance, vec![part]).unwrap().text, alone.unwrap().text);
+        assert_eq!(fleet.first().read(utterance, vec![part]).unwrap().text, alone.unwrap().text);
     }
 }
 

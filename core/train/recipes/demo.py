@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The demo packs, from prompts to measured error rates.
 
-    demo.py PROMPTS WORK [--languages tr,es] [--updates 1200] [--clips 3000] [--train "cargo run --release -p s3router-train --"]
+    demo.py PROMPTS WORK [--languages tr,es] [--updates 1000] [--clips 3000] [--train "cargo run --release -p s3router-train --"]
 
 PROMPTS holds <language>.train.txt and <language>.valid.txt, one normalised sentence a line. Each sentence is
 spoken by espeak-ng with a drawn voice, rate and pitch; only audio and text are kept. A training clip is then played
@@ -139,7 +139,7 @@ def main():
     parser.add_argument("prompts", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--languages", default="tr,it,es,ky,tt,nl,sv_SE,ru,en,fr,zh_TW")
-    parser.add_argument("--updates", type=int, default=1200, help="of 24 s each")
+    parser.add_argument("--updates", type=int, default=1000, help="of 24 s each")
     parser.add_argument("--every", type=int, help="updates between evaluations [default: a tenth of all]")
     parser.add_argument("--clips", type=int, default=3000)
     parser.add_argument("--methods", default="mask", help="mask, or controls: head,finetune,...")

@@ -47,7 +47,7 @@ pub struct TrainConfig {
     pub seed: u64,
     /// What a step's matrix products round their factors to; `bf16` is several times faster where there is AMX.
     pub precision: Precision,
-    /// Keeps the input of each layer only and computes the rest again going back: longer, in far less memory.
+    /// Keeps the input of each layer only and computes the rest again going back.
     pub checkpoint_activations: bool,
     /// Scores and masks.
     pub mask: MaskConfig,

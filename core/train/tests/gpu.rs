@@ -4,12 +4,13 @@
 #![cfg(feature = "cuda")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test may fail")]
 
+#[path = "../../tests/gpu/device.rs"]
+mod device;
 mod support;
 
 use candle_core::{Device, Tensor};
 use s3router_core::{
     Precision,
-    device::DeviceChoice,
     learn::spec_augment::Spans,
     model::{Backbone, Config, Features},
 };
@@ -21,20 +22,13 @@ use s3router_train::{
 };
 use support::{Place, evaluate, succeeded};
 
-/// The device; without one, or without candle's own kernels, the tests pass unseen, unless S3ROUTER_GPU=required.
+/// The device; without candle's own kernels there is none to learn on.
 fn gpu() -> Option<Device> {
     if std::env::var("S3ROUTER_CANDLE_PTX").is_ok_and(|v| v == "empty") {
         println!("not run: candle's kernels are not compiled");
         return None;
     }
-    match DeviceChoice::Cuda(0).open() {
-        Ok(device) => Some(device),
-        Err(e) if std::env::var("S3ROUTER_GPU").is_ok_and(|v| v == "required") => panic!("{e}"),
-        Err(e) => {
-            println!("not run: {e}");
-            None
-        }
-    }
+    device::gpu()
 }
 
 /// Everything that a recipe may ask for at once: dropout, hidden spans, masks of every part.

@@ -222,6 +222,23 @@ struct FeedOp {
     kept: OnceLock<feed::Kept>,
 }
 
+impl FeedOp {
+    fn half<'a>(
+        &self,
+        norm: &'a HeldNorm<'_>,
+        biases: &'a [Held<'_>; 2],
+        [up, down]: [&'a [f32]; 2],
+    ) -> Result<Feed<'a>> {
+        Ok(Feed {
+            precision: self.precision,
+            tier: Tier::best(),
+            norm: norm.get()?,
+            up: Linear { weight: up, bias: biases[0].slice()? },
+            down: Linear { weight: down, bias: biases[1].slice()? },
+        })
+    }
+}
+
 impl CustomOp3 for FeedOp {
     fn name(&self) -> &'static str {
         "feed-forward"
@@ -237,13 +254,7 @@ impl CustomOp3 for FeedOp {
         dl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (norm, biases) = (HeldNorm::new(self.norm.as_ref()), self.biases.each_ref().map(Held::new));
-        let feed = Feed {
-            precision: self.precision,
-            tier: Tier::best(),
-            norm: norm.get()?,
-            up: Linear { weight: slice(up, ul)?, bias: biases[0].slice()? },
-            down: Linear { weight: slice(down, dl)?, bias: biases[1].slice()? },
-        };
+        let feed = self.half(&norm, &biases, [slice(up, ul)?, slice(down, dl)?])?;
         let (y, kept) = feed.forward(slice(x, xl)?).map_err(candle_core::Error::wrap)?;
         if self.learns {
             let _ = self.kept.set(kept);
@@ -256,13 +267,7 @@ impl CustomOp3 for FeedOp {
         let g = g.contiguous()?;
         let (norm, biases) = (HeldNorm::new(self.norm.as_ref()), self.biases.each_ref().map(Held::new));
         let [x_held, u, d, g] = [x, up, down, &g].map(Held::new);
-        let feed = Feed {
-            precision: self.precision,
-            tier: Tier::best(),
-            norm: norm.get()?,
-            up: Linear { weight: u.slice()?, bias: biases[0].slice()? },
-            down: Linear { weight: d.slice()?, bias: biases[1].slice()? },
-        };
+        let feed = self.half(&norm, &biases, [u.slice()?, d.slice()?])?;
         let grads = feed.backward(x_held.slice()?, kept, g.slice()?, [up.track_op(), down.track_op()]);
         gather(grads, [x, up, down])
     }
@@ -276,6 +281,25 @@ struct AttendOp {
     precision: Precision,
     learns: bool,
     kept: OnceLock<attend::Kept>,
+}
+
+impl AttendOp {
+    fn half<'a>(
+        &'a self,
+        norm: &'a HeldNorm<'_>,
+        biases: &'a [Held<'_>; 2],
+        [qkv, out]: [&'a [f32]; 2],
+    ) -> Result<Attend<'a>> {
+        Ok(Attend {
+            precision: self.precision,
+            tier: Tier::best(),
+            norm: norm.get()?,
+            qkv: Linear { weight: qkv, bias: biases[0].slice()? },
+            out: Linear { weight: out, bias: biases[1].slice()? },
+            heads: self.heads,
+            lengths: &self.lengths,
+        })
+    }
 }
 
 impl CustomOp3 for AttendOp {
@@ -293,15 +317,7 @@ impl CustomOp3 for AttendOp {
         ol: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (norm, biases) = (HeldNorm::new(self.norm.as_ref()), self.biases.each_ref().map(Held::new));
-        let attend = Attend {
-            precision: self.precision,
-            tier: Tier::best(),
-            norm: norm.get()?,
-            qkv: Linear { weight: slice(qkv, ql)?, bias: biases[0].slice()? },
-            out: Linear { weight: slice(out, ol)?, bias: biases[1].slice()? },
-            heads: self.heads,
-            lengths: &self.lengths,
-        };
+        let attend = self.half(&norm, &biases, [slice(qkv, ql)?, slice(out, ol)?])?;
         let (y, kept) = attend.forward(slice(x, xl)?).map_err(candle_core::Error::wrap)?;
         if self.learns {
             let _ = self.kept.set(kept);
@@ -314,15 +330,7 @@ impl CustomOp3 for AttendOp {
         let g = g.contiguous()?;
         let (norm, biases) = (HeldNorm::new(self.norm.as_ref()), self.biases.each_ref().map(Held::new));
         let [x_held, q, o, g] = [x, qkv, out, &g].map(Held::new);
-        let attend = Attend {
-            precision: self.precision,
-            tier: Tier::best(),
-            norm: norm.get()?,
-            qkv: Linear { weight: q.slice()?, bias: biases[0].slice()? },
-            out: Linear { weight: o.slice()?, bias: biases[1].slice()? },
-            heads: self.heads,
-            lengths: &self.lengths,
-        };
+        let attend = self.half(&norm, &biases, [q.slice()?, o.slice()?])?;
         let grads = attend.backward(x_held.slice()?, kept, g.slice()?, [qkv.track_op(), out.track_op()]);
         gather(grads, [x, qkv, out])
     }
