@@ -284,7 +284,7 @@ impl Positional {
                 }
             }
         };
-        self.finish(ops::positional_conv(x, &weight, bias, self.groups)?, false)
+        self.finish(ops::positional_conv(x, &weight, bias, self.groups, gates.precision())?, false)
     }
 
     fn fast(&self, x: &Tensor, groups: &[PackedWeight], bias: &Tensor, kernel: usize) -> Result<Tensor> {

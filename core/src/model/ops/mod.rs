@@ -83,17 +83,30 @@ pub fn conv(
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn positional_conv(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: usize) -> Result<Tensor> {
+pub fn positional_conv(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    groups: usize,
+    precision: Precision,
+) -> Result<Tensor> {
     let (out, inner, kernel) = weight.dims3()?;
-    let left = kernel / 2;
+    let (left, per_group) = (kernel / 2, out / groups);
     let x = x.to_dtype(weight.dtype())?.pad_with_zeros(1, left, kernel - 1 - left)?;
     let taps_first = weight.transpose(1, 2)?.contiguous()?.reshape((out, kernel * inner))?;
     let parts = (0..groups)
         .map(|g| {
-            let x = x.narrow(2, g * inner, inner)?.contiguous()?;
-            product(&unfold(&x, kernel, 1)?, &taps_first.narrow(0, g * (out / groups), out / groups)?)
+            let x = unfold(&x.narrow(2, g * inner, inner)?.contiguous()?, kernel, 1)?;
+            let weight = taps_first.narrow(0, g * per_group, per_group)?;
+            if tensor::on_cpu(&[&x, &weight, bias]) {
+                return linear(&x, &weight, &bias.narrow(0, g * per_group, per_group)?, precision);
+            }
+            product(&x, &weight)
         })
         .collect::<Result<Vec<_>>>()?;
+    if tensor::on_cpu(&[&x, weight, bias]) {
+        return Ok(Tensor::cat(&parts, 2)?);
+    }
     Ok(Tensor::cat(&parts, 2)?.to_dtype(bias.dtype())?.broadcast_add(bias)?)
 }
 
