@@ -165,7 +165,7 @@ def main():
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--tune-language", default="tr")
     parser.add_argument("--tune-minutes", type=int, default=10)
-    parser.add_argument("--clips", type=int, default=3000)
+    parser.add_argument("--clips", type=int, default=5000)
     parser.add_argument("--train", default="cargo run --release -q -p s3router-train --")
     parser.add_argument("--flags", default="", help="more flags for `run`")
     parser.add_argument("--out", type=Path, help="folder of the summary [default: WORK/question]")
