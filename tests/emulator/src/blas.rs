@@ -24,7 +24,7 @@ impl Matrix {
             return Err(format!("a leading dimension of {} for {high} rows", self.leading));
         }
         let count = (wide - 1) * self.leading + high;
-        let bytes = heap.at(self.address + (batch * self.stride * width) as u64, count * width)?;
+        let bytes = heap.touch(self.address + (batch * self.stride * width) as u64, count * width, false)?;
         let at = |i: usize, j: usize| {
             let place = if self.transposed { j + i * self.leading } else { i + j * self.leading };
             let mut value = [0u8; 8];
@@ -50,7 +50,8 @@ pub(crate) fn product(
     for batch in 0..batches {
         let left = a.values(heap, batch, m, k)?;
         let right = b.values(heap, batch, k, n)?;
-        let to = heap.at(c.address + (batch * c.stride * width) as u64, ((n - 1) * c.leading + m) * width)?;
+        let place = c.address + (batch * c.stride * width) as u64;
+        let to = heap.touch(place, ((n - 1) * c.leading + m) * width, true)?;
         let mut sums = vec![0f32; n];
         for i in 0..m {
             sums.fill(0.0);

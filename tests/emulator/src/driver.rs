@@ -1,9 +1,14 @@
 //! The driver's functions that candle and cudarc call, by their names.
 //!
-//! Environment: `S3ROUTER_EMULATED_GPUS` devices (1), of compute capability `S3ROUTER_EMULATED_CAPABILITY` (80).
+//! Environment: `S3ROUTER_EMULATED_GPUS` devices (1), of compute capability `S3ROUTER_EMULATED_CAPABILITY` (80), with
+//! `S3ROUTER_EMULATED_PROCESSORS` multiprocessors (108), for whoever plans by them.
+//! `S3ROUTER_EMULATED_DEAF` is the number of a stream that waits for nobody, from the first one made (1) on: a mutant.
 
 #![allow(unsafe_code, reason = "these are the C functions of a driver: their callers hand over raw pointers")]
 #![allow(non_snake_case, reason = "the driver's names")]
+
+mod memory;
+mod streams;
 
 use crate::{
     blas::{self, Matrix},
@@ -17,6 +22,7 @@ use std::{
     ffi::{CStr, c_char, c_int, c_uint, c_void},
     sync::{Mutex, MutexGuard, PoisonError},
 };
+use streams::number;
 
 const INVALID_VALUE: c_int = 1;
 const OUT_OF_RANGE: c_int = 101;
@@ -72,12 +78,9 @@ macro_rules! gives {
     )* };
 }
 
-// Everything happens at once and in order, so there is nothing to wait for.
-always!(0; cuInit, cuCtxSetCurrent, cuCtxSynchronize, cuCtxDestroy_v2, cuDevicePrimaryCtxRelease_v2, cuEventDestroy_v2,
-    cuEventRecord, cuEventSynchronize, cuStreamDestroy_v2, cuStreamSynchronize, cuStreamWaitEvent, cuModuleUnload,
-    cublasDestroy_v2, cublasSetStream_v2, curandDestroyGenerator, curandSetStream, curandSetPseudoRandomGeneratorSeed);
-always!(NOT_SUPPORTED; cuGetExportTable, cuGetProcAddress, cuGetProcAddress_v2, cuModuleLoad,
-    cuMemAllocAsync, cuMemFreeAsync);
+always!(0; cuInit, cuCtxSetCurrent, cuCtxDestroy_v2, cuDevicePrimaryCtxRelease_v2, cuStreamDestroy_v2, cuModuleUnload,
+    cublasDestroy_v2, curandDestroyGenerator, curandSetStream, curandSetPseudoRandomGeneratorSeed);
+always!(NOT_SUPPORTED; cuGetExportTable, cuGetProcAddress, cuGetProcAddress_v2, cuModuleLoad);
 always!(15; cublasDgemmStridedBatched); // CUBLAS_STATUS_NOT_SUPPORTED
 always!(201; curandGenerateNormal, curandGenerateNormalDouble, curandGenerateUniform);
 gives! {
@@ -85,9 +88,9 @@ gives! {
     cuDeviceGetCount() -> c_int = setting("S3ROUTER_EMULATED_GPUS", 1);
     cuDevicePrimaryCtxRetain(device: c_int) -> usize = 16 + device as usize;
     cuCtxGetCurrent() -> usize = 16;
-    cuEventCreate(_flags: c_uint) -> usize = 8;
-    cuStreamCreate(_flags: c_uint) -> usize = 8;
-    cublasCreate_v2() -> usize = 8;
+    cuEventCreate(_flags: c_uint) -> usize = streams::handle(&streams::EVENTS);
+    cuStreamCreate(_flags: c_uint) -> usize = streams::handle(&streams::STREAMS);
+    cublasCreate_v2() -> usize = streams::handle(&streams::BLAS);
     curandCreateGenerator(_kind: c_int) -> usize = 8;
     cuDeviceTotalMem_v2(_device: c_int) -> usize = 1 << 34;
 }
@@ -111,8 +114,9 @@ unsafe extern "C" fn cuDeviceGet(to: *mut c_int, ordinal: c_int) -> c_int {
 unsafe extern "C" fn cuDeviceGetAttribute(to: *mut c_int, attribute: c_int, _device: c_int) -> c_int {
     let capability = setting("S3ROUTER_EMULATED_CAPABILITY", 80);
     let value = match attribute {
-        10 => 32,  // warp size
-        16 => 108, // multiprocessors
+        10 => 32, // warp size
+        16 => setting("S3ROUTER_EMULATED_PROCESSORS", 108),
+        115 => 1, // memory pools: allocations in the order of a stream
         75 => capability / 10,
         76 => capability % 10,
         _ => 0,
@@ -151,72 +155,6 @@ unsafe extern "C" fn cuGetErrorName(_code: c_int, to: *mut *const c_char) -> c_i
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemAlloc_v2(to: *mut u64, bytes: usize) -> c_int {
-    if bytes == 0 {
-        return INVALID_VALUE; // as the real one
-    }
-    // SAFETY: the driver's own contract.
-    unsafe { put(to, with_heap(|heap| heap.allocate(bytes))) }
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemFree_v2(address: u64) -> c_int {
-    answer(with_heap(|heap| heap.free(address)), INVALID_VALUE)
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, bytes: usize, _stream: usize) -> c_int {
-    if bytes == 0 {
-        return 0;
-    }
-    // SAFETY: `from` holds `bytes` bytes, says the driver's contract.
-    let from = unsafe { std::slice::from_raw_parts(from, bytes) };
-    answer(with_heap(|heap| heap.at(to, bytes).map(|to| to.copy_from_slice(from))), INVALID_VALUE)
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usize, _stream: usize) -> c_int {
-    if bytes == 0 {
-        return 0;
-    }
-    // SAFETY: `to` has room for `bytes` bytes, says the driver's contract.
-    let to = unsafe { std::slice::from_raw_parts_mut(to, bytes) };
-    answer(with_heap(|heap| heap.at(from, bytes).map(|from| to.copy_from_slice(from))), INVALID_VALUE)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, _stream: usize) -> c_int {
-    let copy = |heap: &mut Heap| {
-        let from = heap.at(from, bytes)?.to_vec();
-        heap.at(to, bytes)?.copy_from_slice(&from);
-        Ok(())
-    };
-    if bytes == 0 { 0 } else { answer(with_heap(copy), INVALID_VALUE) }
-}
-
-// All devices share the one memory.
-#[unsafe(no_mangle)]
-extern "C" fn cuMemcpyPeerAsync(
-    to: u64,
-    _there: usize,
-    from: u64,
-    _here: usize,
-    bytes: usize,
-    stream: usize,
-) -> c_int {
-    cuMemcpyDtoDAsync_v2(to, from, bytes, stream)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemsetD8Async(to: u64, value: u8, bytes: usize, _stream: usize) -> c_int {
-    if bytes == 0 {
-        0
-    } else {
-        answer(with_heap(|heap| heap.at(to, bytes).map(|to| to.fill(value))), INVALID_VALUE)
-    }
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C" fn cuModuleLoadData(to: *mut *const Module, image: *const c_char) -> c_int {
     // SAFETY: PTX is text that ends in 0; candle loads nothing else.
     let text = unsafe { CStr::from_ptr(image) };
@@ -252,7 +190,7 @@ unsafe extern "C" fn cuLaunchKernel(
     by: c_uint,
     bz: c_uint,
     shared: c_uint,
-    _stream: usize,
+    stream: usize,
     params: *const *const u8,
     _extra: *const c_void,
 ) -> c_int {
@@ -266,13 +204,16 @@ unsafe extern "C" fn cuLaunchKernel(
         .map(|(i, (_, size))| unsafe { std::slice::from_raw_parts(*params.add(i), *size) })
         .collect();
     let grid = Grid { blocks: [gx, gy, gz], threads: [bx, by, bz], shared: shared as usize };
-    let run = |heap: &mut Heap| launch(kernel, &grid, &kernel.pack(&arguments)?, heap);
+    let run = |heap: &mut Heap| {
+        heap.order.begin(number(stream));
+        launch(kernel, &grid, &kernel.pack(&arguments)?, heap)
+    };
     answer(with_heap(run), LAUNCH_FAILED)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cublasGemmStridedBatchedEx(
-    _handle: usize,
+    handle: usize,
     transa: c_int,
     transb: c_int,
     m: c_int,
@@ -317,7 +258,10 @@ unsafe extern "C" fn cublasGemmStridedBatchedEx(
             matrix(c, c_type, ldc, c_stride, 0)?,
         ];
         let size = [m, n, k].map(|n| n as usize);
-        with_heap(|heap| blas::product(heap, size, scale(alpha), operands, batches as usize))
+        with_heap(|heap| {
+            heap.order.begin(streams::of_blas(handle));
+            blas::product(heap, size, scale(alpha), operands, batches as usize)
+        })
     };
     answer(work(), 13) // CUBLAS_STATUS_EXECUTION_FAILED
 }

@@ -1,15 +1,24 @@
 //! Device memory, every access checked; and a block's shared memory, which also sees races.
 
+use crate::order::{Order, Touched};
+
 /// Global memory. Each allocation has a window of 4 GiB of addresses to itself, so a stray index meets nothing.
 #[derive(Debug, Default)]
 pub struct Heap {
-    windows: Vec<Option<Vec<u8>>>,
+    windows: Vec<Option<Window>>,
+    pub(crate) order: Order,
+}
+
+#[derive(Debug)]
+struct Window {
+    bytes: Vec<u8>,
+    touched: Touched,
 }
 
 impl Heap {
     /// `bytes` of memory that holds 0xA5, so that what was never written shows.
     pub fn allocate(&mut self, bytes: usize) -> u64 {
-        self.windows.push(Some(vec![0xa5; bytes]));
+        self.windows.push(Some(Window { bytes: vec![0xa5; bytes], touched: Touched::default() }));
         (self.windows.len() as u64) << 32
     }
 
@@ -30,14 +39,31 @@ impl Heap {
     /// # Errors
     /// Anything outside of one live allocation.
     pub fn at(&mut self, address: u64, len: usize) -> Result<&mut [u8], String> {
+        self.window(address, len).map(|(bytes, ..)| bytes)
+    }
+
+    /// The same for the operation at work, which reads or writes them.
+    ///
+    /// # Errors
+    /// As [`at`](Self::at), and where nothing keeps this operation from running beside another on the same allocation.
+    pub(crate) fn touch(&mut self, address: u64, len: usize, write: bool) -> Result<&mut [u8], String> {
+        let (bytes, touched, order) = self.window(address, len)?;
+        touched.by(order, write)?;
+        Ok(bytes)
+    }
+
+    fn window(&mut self, address: u64, len: usize) -> Result<(&mut [u8], &mut Touched, &Order), String> {
         let window = (address >> 32) as usize;
-        let Some(Some(bytes)) = window.checked_sub(1).and_then(|i| self.windows.get_mut(i)) else {
+        let Some(Some(Window { bytes, touched })) =
+            window.checked_sub(1).and_then(|i| self.windows.get_mut(i))
+        else {
             return Err(format!("access to {address:#x}, which is not allocated"));
         };
         let (start, size) = (address as u32 as usize, bytes.len());
-        bytes
+        let bytes = bytes
             .get_mut(start..start + len)
-            .ok_or_else(|| format!("access to bytes {start}..{} of an allocation of {size}", start + len))
+            .ok_or_else(|| format!("access to bytes {start}..{} of an allocation of {size}", start + len))?;
+        Ok((bytes, touched, &self.order))
     }
 }
 

@@ -136,7 +136,11 @@ impl Block<'_> {
             for Copy { to, from, len, given } in thread.copies.pop_front().into_iter().flatten() {
                 let given = given.min(len);
                 let mut bytes = vec![0u8; len];
-                bytes[..given].copy_from_slice(if given > 0 { self.heap.at(from, given)? } else { &[] });
+                bytes[..given].copy_from_slice(if given > 0 {
+                    self.heap.touch(from, given, false)?
+                } else {
+                    &[]
+                });
                 self.shared.at(to, len, id as u32, true)?.copy_from_slice(&bytes);
             }
         }

@@ -198,7 +198,7 @@ impl Block<'_> {
         };
         match space {
             "shared" => self.shared.at(address, len, id as u32, write),
-            "global" => self.heap.at(address, len),
+            "global" => self.heap.touch(address, len, write),
             "local" => thread.local.get_mut(address as usize..address as usize + len).ok_or_else(beyond),
             _ => {
                 // Parameters are read only: a copy serves.
