@@ -17,7 +17,7 @@ use crate::{
     kernels::{Layout, PanelMask, cuda::DeviceMask},
     precision::Precision,
 };
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use s3router_masks::BitMask;
 use std::{
@@ -166,14 +166,14 @@ impl Backbone {
         Ok(self)
     }
 
-    /// On a GPU, in bf16, the matrices are kept in it, and only so.
+    /// On a GPU, in half precision, the matrices are kept in it, and only so.
     fn on_gpu(mut self, precision: Precision) -> Result<Self> {
-        if precision == Precision::Bf16 {
+        if let Some(half) = precision.half() {
             self.identity()?; // while the weights are whole
-            for (name, weight) in self.encoder.cast(DType::BF16)? {
+            for (name, weight) in self.encoder.cast(half)? {
                 self.weights.set(&name, weight);
             }
-            self.extractor.cast(DType::BF16)?;
+            self.extractor.cast(half)?;
         }
         self.packed = Some(precision);
         Ok(self)

@@ -57,7 +57,7 @@ fn bench() -> anyhow::Result<()> {
     let checkpoint_activations = flag("--checkpoint").is_some();
     let mut config = TrainConfig { checkpoint_activations, ..TrainConfig::default() };
     if flag("--bf16").is_some() {
-        config.precision = Precision::Bf16.resolve(&device)?;
+        config.precision = Precision::Bf16.for_learning(&device)?;
     }
     let vocab: Vec<String> = (0..SYMBOLS).map(|i| i.to_string()).collect();
     let learner = Learner::new(&config, &backbone, &vocab, None)?;

@@ -177,7 +177,7 @@ pub struct CalibrateArgs {
     #[arg(long, default_value = "demo")]
     pub backbone: Source,
     /// Arithmetic of the heavy products: that of the server.
-    #[arg(long, default_value_t = Precision::Auto, value_name = "auto|f32|bf16")]
+    #[arg(long, default_value_t = Precision::Auto, value_name = "auto|f32|bf16|f16")]
     pub precision: Precision,
     /// Clips of each list that every pack hears, to tell languages apart.
     #[arg(long, default_value_t = 100, value_name = "N")]

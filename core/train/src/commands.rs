@@ -114,7 +114,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
     }
     let reader = Reader {
         backbone: &backbone,
-        gates: Arc::new(trained.gates().with_precision(args.precision.resolve(backbone.device())?)),
+        gates: Arc::new(trained.gates().with_precision(args.precision.for_learning(backbone.device())?)),
         vocab: decode::Vocab::new(trained.meta.vocab.clone(), trained.meta.word_separator.as_deref())?,
         head: (trained.head_weight, trained.head_bias),
         unit: list.unit,

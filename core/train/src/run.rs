@@ -80,7 +80,7 @@ pub fn run(job: &Job, config: &TrainConfig) -> Result<Finished> {
     config.check()?;
     let device = job.device.open()?;
     // A checkpoint says what a run was made with.
-    let config = &TrainConfig { precision: config.precision.resolve(&device)?, ..config.clone() };
+    let config = &TrainConfig { precision: config.precision.for_learning(&device)?, ..config.clone() };
     let begun = Instant::now();
 
     // ---- data -------------------------------------------------------------------------------

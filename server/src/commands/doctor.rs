@@ -96,12 +96,14 @@ fn kernels() -> String {
 
 /// The precision in use, and why.
 fn precision(wish: Precision, backbone: &Backbone) -> String {
-    let why = match wish {
-        Precision::Auto if has_bf16() => "auto: this machine has matrix units for it",
-        Precision::Auto => "auto: this machine has no matrix units for bf16",
+    let is = backbone.precision();
+    let why = match (wish, is) {
+        (Precision::Auto, Precision::Bf16) => "auto: this machine has matrix units for it",
+        (Precision::Auto, Precision::F16) => "auto: this GPU has no bf16",
+        (Precision::Auto, _) => "auto: this machine has no matrix units for bf16",
         _ => "as asked",
     };
-    format!("{} by {} ({why})", backbone.precision(), backbone.kernel())
+    format!("{is} by {} ({why})", backbone.kernel())
 }
 
 fn device(engine: &EngineConfig) -> Result<String> {

@@ -56,7 +56,7 @@ pub struct EmissionsArgs {
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     /// Arithmetic of the heavy products: numbers for others are f32 unless asked otherwise
-    #[arg(long, default_value_t = Precision::F32, value_name = "auto|f32|bf16")]
+    #[arg(long, default_value_t = Precision::F32, value_name = "auto|f32|bf16|f16")]
     precision: Precision,
     /// Threads that compute; one per core when left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]

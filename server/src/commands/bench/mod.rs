@@ -42,7 +42,7 @@ pub struct BenchArgs {
     #[arg(long, conflicts_with = "languages")]
     pub open: bool,
     /// Arithmetic of the heavy products: auto is bf16 where this machine has it
-    #[arg(long, default_value_t = Precision::Auto, value_name = "auto|f32|bf16")]
+    #[arg(long, default_value_t = Precision::Auto, value_name = "auto|f32|bf16|f16")]
     pub precision: Precision,
     /// Where it computes
     #[arg(long, default_value_t = DeviceChoice::Cpu, value_name = "auto|cpu|cuda:N")]
