@@ -23,7 +23,7 @@ fn linears(config: &Config) -> [(usize, usize, usize); 3] {
 /// Seconds of all linears of the encoder, a batch of `segments` (rows, masked), each by `way` or the cheaper one.
 fn encoder(machine: &Machine, config: &Config, segments: &[(usize, bool)], way: Option<Way>) -> f64 {
     let each = |(n, k, times): (usize, usize, usize)| {
-        let task = Task { segments, n, k, bytes: 2 };
+        let task = Task { segments, n, k, bytes: 2, ahead: true };
         let way = way.unwrap_or_else(|| task.choose(machine));
         times as f64 * task.cost(machine, way)
     };
@@ -48,24 +48,25 @@ fn modelled() {
     );
     println!("efficiencies assumed (`core/src/kernels/cuda/plan.rs`). RTFx bound: those linears alone.\n");
     println!(
-        "| GPU | batch | unmasked | expand + cuBLAS | fused | chosen | mask costs | bound by | RTFx bound |"
+        "| GPU | batch | unmasked | expand, then cuBLAS | expand beside cuBLAS | fused | chosen | mask costs | bound by | RTFx bound |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for machine in &Machine::KNOWN {
         for (name, segments) in batches() {
             let rows: usize = segments.iter().map(|s| s.0).sum();
             let open = encoder(machine, &config, &[(rows, false)], None);
-            let [expand, fused] =
-                [Way::Expand, Way::Fused].map(|w| encoder(machine, &config, &segments, Some(w)));
+            let [expand, ahead, fused] =
+                [Way::Expand, Way::Ahead, Way::Fused].map(|w| encoder(machine, &config, &segments, Some(w)));
             let chosen = encoder(machine, &config, &segments, None);
             let (n, k, _) = linears(&config)[1];
             let operations = 2.0 * (rows * n * k) as f64 / machine.half;
             let traffic = 2.0 * (n * k + rows * (n + k)) as f64 / machine.memory;
             println!(
-                "| {} | {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:+.0} % | {} | {:.0} |",
+                "| {} | {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:+.0} % | {} | {:.0} |",
                 machine.name.trim_start_matches("NVIDIA "),
                 open * 1e3,
                 expand * 1e3,
+                ahead * 1e3,
                 fused * 1e3,
                 chosen * 1e3,
                 100.0 * (chosen / open - 1.0),
@@ -107,11 +108,12 @@ fn measured() -> Result<()> {
         machine.name
     );
     println!(
-        "| (out, in) | batch | unmasked | expand | expand + cuBLAS | fused |\n|---|---|---|---|---|---|"
+        "| (out, in) | batch | unmasked | expand | expand, then cuBLAS | expand beside cuBLAS | fused |\n|---|---|---|---|---|---|---|"
     );
     for (n, k, _) in linears(&Config::xlsr_300m()) {
         let weight = Tensor::randn(0f32, 0.03, (n, k), &device)?.to_dtype(DType::BF16)?;
         let bias = Tensor::zeros(n, DType::F32, &device)?;
+        let ahead = cuda::Ahead::new(&device, DType::BF16, n * k)?;
         let bits = BitMask::from_fn(n, k, |i, j| (i * 31 + j * 17) % 13 != 0);
         for (name, segments) in batches() {
             let rows: usize = segments.iter().map(|s| s.0).sum();
@@ -127,7 +129,7 @@ fn measured() -> Result<()> {
                     (at - rows..at, Some(mask))
                 })
                 .collect();
-            let task = Task { segments: &segments, n, k, bytes: 2 };
+            let task = Task { segments: &segments, n, k, bytes: 2, ahead: true };
             let open = time(&device, || x.matmul(&weight.t()?))?;
             let alone = time(&device, || cuda::expand(&weight, &masks[0]))?;
             let expand = time(&device, || {
@@ -136,14 +138,22 @@ fn measured() -> Result<()> {
                 });
                 Tensor::cat(&each.collect::<candle_core::Result<Vec<_>>>()?, 0)
             })?;
+            // Ten calls in turn: each expansion may run beside the product before.
+            let beside = time(&device, || {
+                let each = parts.iter().zip(&masks).map(|((rows, _), mask)| {
+                    ahead.product(&x.narrow(0, rows.start, rows.len())?, &weight, mask)
+                });
+                Tensor::cat(&each.collect::<candle_core::Result<Vec<_>>>()?, 0)
+            })?;
             let fused = time(&device, || cuda::fused(&x, &weight, &bias, Activation::None, &parts, 1))?;
             let model = [
                 machine.product(rows, n, k, 2),
                 machine.expansion(n, k, 2),
                 task.cost(&machine, Way::Expand),
+                task.cost(&machine, Way::Ahead),
                 task.cost(&machine, Way::Fused),
             ];
-            let cells: Vec<String> = [open, alone, expand, fused]
+            let cells: Vec<String> = [open, alone, expand, beside, fused]
                 .iter()
                 .zip(model)
                 .map(|(seen, model)| format!("{:.3} ({:.3})", seen * 1e3, model * 1e3))

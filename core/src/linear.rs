@@ -44,6 +44,9 @@ pub struct GatedLinear {
     bias: Param,
     /// The bias as the kernels take it, once packed.
     values: Option<Vec<f32>>,
+    /// Where W ⊙ M is made beside the product before, in serving on a GPU.
+    #[cfg(feature = "cuda")]
+    ahead: Option<Arc<cuda::Ahead>>,
 }
 
 /// The one resident copy of W: a tensor while learning or on a GPU, packed for the kernels in serving.
@@ -74,7 +77,14 @@ fn values(tensor: &Tensor) -> Result<Vec<f32>> {
 impl GatedLinear {
     /// W (out, in) under its name, and b (out,).
     pub fn new(name: impl Into<String>, weight: Weight, bias: Param) -> Self {
-        Self { name: name.into(), weight, bias, values: None }
+        Self {
+            name: name.into(),
+            weight,
+            bias,
+            values: None,
+            #[cfg(feature = "cuda")]
+            ahead: None,
+        }
     }
 
     /// W's name.
@@ -98,6 +108,21 @@ impl GatedLinear {
         let Weight::Tensor(weight) = &mut self.weight else { return Ok(None) };
         *weight = weight.to_dtype(dtype)?;
         Ok(Some(weight.clone()))
+    }
+
+    /// W where it is a tensor.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn tensor(&self) -> Option<&Tensor> {
+        match &self.weight {
+            Weight::Tensor(weight) => Some(weight),
+            Weight::Packed(_) => None,
+        }
+    }
+
+    /// From now on W ⊙ M may be made there: W is on its device, and of its type.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn expand_ahead(&mut self, ahead: &Arc<cuda::Ahead>) {
+        self.ahead = Some(Arc::clone(ahead));
     }
 
     /// Packs W for the kernels in place of its tensor, and gives the packed form.
@@ -189,7 +214,8 @@ impl GatedLinear {
         let masks = segments.iter().map(|s| self.uploaded(weight, s.gates.get(&self.name)));
         let masks = masks.collect::<Result<Vec<_>>>()?;
         let rows = segments.iter().zip(&masks).map(|(s, mask)| (s.rows.clone(), mask.as_deref()));
-        Ok(cuda::linear(x, weight, &self.bias.tensor, then, &rows.collect::<Vec<_>>())?)
+        let (rows, ahead) = (rows.collect::<Vec<_>>(), self.ahead.as_deref());
+        Ok(cuda::linear(x, weight, &self.bias.tensor, then, &rows, ahead)?)
     }
 
     /// A gate's mask on W's device; a mask that found no room there travels anew each time.

@@ -175,6 +175,10 @@ impl Backbone {
             }
             self.extractor.cast(half)?;
         }
+        #[cfg(feature = "cuda")]
+        if self.device.is_cuda() {
+            self.encoder.expand_ahead(&self.device)?;
+        }
         self.packed = Some(precision);
         Ok(self)
     }

@@ -18,6 +18,8 @@ use std::{
     ops::Range,
     sync::{Arc, OnceLock},
 };
+#[cfg(feature = "cuda")]
+use {crate::kernels::cuda, candle_core::Device};
 
 /// Who looks on while the layers run.
 pub(crate) enum Watch<'a> {
@@ -174,6 +176,18 @@ impl Encoder {
             }
         }
         Ok(all)
+    }
+
+    /// Lets masked weights be expanded beside the product before, once they are on the GPU in their type.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn expand_ahead(&mut self, device: &Device) -> Result<()> {
+        let of = |linear: &GatedLinear| linear.tensor().map(|w| (w.elem_count(), w.dtype()));
+        let Some((elements, dtype)) = self.linears_mut().filter_map(|l| of(l)).max_by_key(|(n, _)| *n) else {
+            return Ok(());
+        };
+        let ahead = Arc::new(cuda::Ahead::new(device, dtype, elements)?);
+        self.linears_mut().for_each(|linear| linear.expand_ahead(&ahead));
+        Ok(())
     }
 
     /// Packs the positional convolutions for the kernels, and names the weights so replaced.

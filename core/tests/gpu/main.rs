@@ -4,6 +4,7 @@
 #![cfg(feature = "cuda")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
+mod ahead;
 mod device;
 mod kernels;
 mod learn;

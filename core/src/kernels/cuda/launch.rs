@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 use candle_core::{
-    CudaDevice, CudaStorage, DType, Layout, Result, bail,
+    CudaDevice, CudaStorage, DType, Layout, Result,
+    backend::BackendStorage,
+    bail,
     cuda_backend::{
         CudaDType, WrapErr,
         cudarc::driver::{
@@ -61,11 +63,27 @@ unsafe impl DeviceRepr for Segments {}
 unsafe impl DeviceRepr for Lengths {}
 const _: () = assert!(size_of::<Segments>() == 520 && size_of::<Lengths>() == 512);
 
-/// Launches a kernel of `threads` threads a block.
+/// Launches a kernel of `threads` threads a block, on the device's own stream.
 ///
 /// # Errors
 /// The driver's.
 pub(super) fn launch(
+    device: &CudaDevice,
+    module: &Module,
+    kernel: &str,
+    blocks: (usize, usize),
+    threads: u32,
+    args: &[Arg<'_>],
+) -> Result<()> {
+    launch_on(&device.cuda_stream(), device, module, kernel, blocks, threads, args)
+}
+
+/// The same on any stream of the device: the one whose name `address` was given.
+///
+/// # Errors
+/// The driver's.
+pub(super) fn launch_on(
+    stream: &CudaStream,
     device: &CudaDevice,
     module: &Module,
     kernel: &str,
@@ -74,7 +92,7 @@ pub(super) fn launch(
     args: &[Arg<'_>],
 ) -> Result<()> {
     let function = device.get_or_load_custom_func(kernel, module.name, module.ptx)?;
-    let mut builder = function.builder();
+    let mut builder = stream.launch_builder(&function);
     for arg in args {
         match arg {
             Arg::Address(v) => builder.arg(v),
@@ -87,36 +105,67 @@ pub(super) fn launch(
     }
     let grid_dim = (u32::try_from(x).map_err(candle_core::Error::wrap)?, y as u32, 1);
     let config = LaunchConfig { grid_dim, block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
-    // SAFETY: the arguments are the kernel's, in its order; each address comes from `address` or `filled`, whose
+    // SAFETY: the arguments are the kernel's, in its order; each address comes from `address`, `address_mut` or `filled`, whose
     // tensors hold what the kernel is told they hold, and lives until the guards of those are dropped.
     unsafe { builder.launch(config) }.w()?;
     Ok(())
 }
 
-/// Where a contiguous tensor begins on the device. The guard tells its stream that it is being read.
+/// Calls `$of::<T>($args)` for the type of numbers that `$dtype` is.
+macro_rules! typed {
+    ($dtype:expr, $of:ident($($args:expr),*)) => {
+        match $dtype {
+            DType::U8 => $of::<u8>($($args),*),
+            DType::F32 => $of::<f32>($($args),*),
+            DType::F16 => $of::<f16>($($args),*),
+            DType::BF16 => $of::<bf16>($($args),*),
+            other => bail!("no kernel for {other:?}"),
+        }
+    };
+}
+
+/// Where a contiguous tensor begins on the device, to be read on `stream`: that waits for its writing, and the guard
+/// tells the tensor that it is being read.
 pub(super) fn address<'a>(
     storage: &'a CudaStorage,
     layout: &Layout,
     stream: &'a CudaStream,
 ) -> Result<(u64, SyncOnDrop<'a>)> {
-    let Some((start, _)) = layout.contiguous_offsets() else {
-        bail!("expected a contiguous tensor, got strides {:?}", layout.stride())
-    };
     fn at<'a, T: CudaDType + 'static>(
         s: &'a CudaStorage,
         stream: &'a CudaStream,
     ) -> Result<(u64, SyncOnDrop<'a>)> {
         Ok(s.as_cuda_slice::<T>()?.device_ptr(stream))
     }
-    use candle_core::backend::BackendStorage;
-    let (base, guard) = match storage.dtype() {
-        DType::U8 => at::<u8>(storage, stream),
-        DType::F32 => at::<f32>(storage, stream),
-        DType::F16 => at::<f16>(storage, stream),
-        DType::BF16 => at::<bf16>(storage, stream),
-        other => bail!("no kernel for {other:?}"),
-    }?;
-    Ok((base + (start * storage.dtype().size_in_bytes()) as u64, guard))
+    let start = start(layout, storage.dtype())?;
+    let (base, guard) = typed!(storage.dtype(), at(storage, stream))?;
+    Ok((base + start, guard))
+}
+
+/// The same of a tensor to be written: that waits for its reading as well.
+pub(super) fn address_mut<'a>(
+    storage: &'a mut CudaStorage,
+    layout: &Layout,
+    stream: &'a CudaStream,
+) -> Result<(u64, SyncOnDrop<'a>)> {
+    fn at<'a, T: CudaDType + 'static>(
+        s: &'a mut CudaStorage,
+        stream: &'a CudaStream,
+    ) -> Result<(u64, SyncOnDrop<'a>)> {
+        Ok(s.as_cuda_slice_mut::<T>()?.device_ptr_mut(stream))
+    }
+    let dtype = storage.dtype();
+    let start = start(layout, dtype)?;
+    let (base, guard) = typed!(dtype, at(storage, stream))?;
+    Ok((base + start, guard))
+}
+
+/// Bytes before a contiguous tensor in its storage.
+fn start(layout: &Layout, dtype: DType) -> Result<u64> {
+    match layout.contiguous_offsets() {
+        Some((start, _)) => Ok((start * dtype.size_in_bytes()) as u64),
+        None => bail!("expected a contiguous tensor, got strides {:?}", layout.stride()),
+    }
 }
 
 /// New memory for `n` elements, written by `fill` at the address it is given.
@@ -126,7 +175,7 @@ pub(super) fn filled(
     n: usize,
     fill: impl FnOnce(u64) -> Result<()>,
 ) -> Result<CudaStorage> {
-    fn typed<T: CudaDType + DeviceRepr>(
+    fn new<T: CudaDType + DeviceRepr>(
         device: &CudaDevice,
         n: usize,
         fill: impl FnOnce(u64) -> Result<()>,
@@ -139,12 +188,7 @@ pub(super) fn filled(
         drop(guard);
         Ok(CudaStorage::wrap_cuda_slice(out, device.clone()))
     }
-    match dtype {
-        DType::F32 => typed::<f32>(device, n, fill),
-        DType::F16 => typed::<f16>(device, n, fill),
-        DType::BF16 => typed::<bf16>(device, n, fill),
-        other => bail!("no kernel for {other:?}"),
-    }
+    typed!(dtype, new(device, n, fill))
 }
 
 /// `f32`, `f16`, `bf16`, as kernels are called.

@@ -1,8 +1,8 @@
 //! The masked linear layer on a GPU.
 
 use super::{
-    BUSY, DeviceMask, EXPAND, MASKED_GEMM,
-    launch::{Arg, SEGMENTS, Segment, Segments, address, filled, launch, type_name},
+    Ahead, BUSY, DeviceMask, EXPAND, MASKED_GEMM,
+    launch::{Arg, SEGMENTS, Segment, Segments, address, filled, launch, launch_on, type_name},
     machine,
     plan::{Task, Way},
     rows::bias_act,
@@ -10,11 +10,12 @@ use super::{
 use crate::kernels::Activation;
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor,
-    backend::BackendStorage, bail,
+    backend::BackendStorage, bail, cuda_backend::cudarc::driver::CudaStream,
 };
 use std::ops::Range;
 
-/// x (B, T, in) to y (B, T, out) in W's type; `segments` are runs of B in order, each with its mask or none.
+/// x (B, T, in) to y (B, T, out) in W's type; `segments` are runs of B in order, each with its mask or none. With
+/// `ahead` W ⊙ M may be made beside the product before.
 ///
 /// # Errors
 /// Shapes that do not fit, the device's.
@@ -24,21 +25,24 @@ pub fn linear(
     bias: &Tensor,
     activation: Activation,
     segments: &[(Range<usize>, Option<&DeviceMask>)],
+    ahead: Option<&Ahead>,
 ) -> Result<Tensor> {
     let (b, t, k) = x.dims3()?;
     let n = weight.dim(0)?;
     let x = x.to_dtype(weight.dtype())?.reshape((b * t, k))?.contiguous()?;
     let bytes = weight.dtype().size_in_bytes();
     let rows: Vec<_> = segments.iter().map(|(rows, mask)| (rows.len() * t, mask.is_some())).collect();
-    let task = Task { segments: &rows, n, k, bytes };
+    let task = Task { segments: &rows, n, k, bytes, ahead: ahead.is_some() };
     let y = match task.choose(&machine(x.device())?) {
         Way::Fused => fused(&x, weight, bias, activation, segments, t)?,
-        Way::Expand => {
+        way => {
+            let ahead = ahead.filter(|_| way == Way::Ahead);
             let parts = segments.iter().map(|(rows, mask)| {
                 let x = x.narrow(0, rows.start * t, rows.len() * t)?;
-                match mask {
-                    Some(mask) => x.matmul(&expand(weight, mask)?.t()?),
-                    None => x.matmul(&weight.t()?),
+                match (mask, ahead) {
+                    (Some(mask), Some(ahead)) => ahead.product(&x, weight, mask),
+                    (Some(mask), None) => x.matmul(&expand(weight, mask)?.t()?),
+                    (None, _) => x.matmul(&weight.t()?),
                 }
             });
             let parts = parts.collect::<Result<Vec<_>>>()?;
@@ -55,7 +59,7 @@ pub fn linear(
 /// # Errors
 /// Shapes that do not fit, the device's.
 pub fn expand(weight: &Tensor, mask: &DeviceMask) -> Result<Tensor> {
-    mask.bits.apply_op2_no_bwd(&weight.contiguous()?, &Expand { rows: mask.rows(), cols: mask.cols() })
+    mask.bits.apply_op2_no_bwd(&weight.contiguous()?, &Expand { mask })
 }
 
 /// All segments by the fused kernel, as few launches as it takes.
@@ -74,12 +78,40 @@ pub fn fused(
     x.apply_op3_no_bwd(&weight.contiguous()?, &bias.contiguous()?, &op)
 }
 
-struct Expand {
-    rows: usize,
-    cols: usize,
+/// A weight and the bits to see it through, as they lie on the device.
+pub(super) struct Masked<'a> {
+    pub(super) mask: &'a DeviceMask,
+    pub(super) bits: &'a CudaStorage,
+    pub(super) bits_layout: &'a Layout,
+    pub(super) weight: &'a CudaStorage,
+    pub(super) layout: &'a Layout,
 }
 
-impl CustomOp2 for Expand {
+/// W ⊙ M on a stream, to an address that has room for it.
+pub(super) fn masked(from: &Masked<'_>, stream: &CudaStream, to: u64) -> Result<()> {
+    let (rows, cols) = (from.mask.rows(), from.mask.cols());
+    let bytes = rows * cols.div_ceil(8);
+    if from.layout.dims() != [rows, cols] || from.bits_layout.dims() != [bytes] {
+        bail!(
+            "a mask ({rows}, {cols}) of {:?} bytes on a weight {:?}",
+            from.bits_layout.dims(),
+            from.layout.shape()
+        );
+    }
+    let (mask, _read) = address(from.bits, from.bits_layout, stream)?;
+    let (weight, _read_too) = address(from.weight, from.layout, stream)?;
+    let name = format!("expand_b{}", 8 * from.weight.dtype().size_in_bytes());
+    let [mask, weight, to] = [mask, weight, to].map(Arg::Address);
+    let args = [mask, weight, to, Arg::U32(rows as u32), Arg::U32(cols as u32)];
+    let blocks = (bytes.div_ceil(256).clamp(1, BUSY), 1);
+    launch_on(stream, from.weight.device(), &EXPAND, &name, blocks, 256, &args)
+}
+
+struct Expand<'a> {
+    mask: &'a DeviceMask,
+}
+
+impl CustomOp2 for Expand<'_> {
     fn name(&self) -> &'static str {
         "expand"
     }
@@ -90,30 +122,15 @@ impl CustomOp2 for Expand {
 
     fn cuda_fwd(
         &self,
-        mask: &CudaStorage,
-        mask_layout: &Layout,
+        bits: &CudaStorage,
+        bits_layout: &Layout,
         weight: &CudaStorage,
         layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let Self { rows, cols } = *self;
-        let bytes = rows * cols.div_ceil(8);
-        if layout.dims() != [rows, cols] || mask_layout.dims() != [bytes] {
-            bail!(
-                "a mask ({rows}, {cols}) of {:?} bytes on a weight {:?}",
-                mask_layout.dims(),
-                layout.shape()
-            );
-        }
         let device = weight.device();
-        let stream = device.cuda_stream();
-        let (mask, _read) = address(mask, mask_layout, &stream)?;
-        let (from, _read_too) = address(weight, layout, &stream)?;
-        let name = format!("expand_b{}", 8 * weight.dtype().size_in_bytes());
-        let out = filled(device, weight.dtype(), rows * cols, |to| {
-            let [mask, from, to] = [mask, from, to].map(Arg::Address);
-            let args = [mask, from, to, Arg::U32(rows as u32), Arg::U32(cols as u32)];
-            launch(device, &EXPAND, &name, (bytes.div_ceil(256).clamp(1, BUSY), 1), 256, &args)
-        })?;
+        let from = Masked { mask: self.mask, bits, bits_layout, weight, layout };
+        let fill = |to| masked(&from, &device.cuda_stream(), to);
+        let out = filled(device, weight.dtype(), layout.shape().elem_count(), fill)?;
         Ok((out, layout.shape().clone()))
     }
 }

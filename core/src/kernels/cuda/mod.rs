@@ -2,12 +2,12 @@
 //!
 //! | file | kernel | does |
 //! |---|---|---|
-//! | `expand.cuh` | `expand` | W ⊙ M from bits into a scratch, then cuBLAS: for many rows |
+//! | `expand.cuh` | `expand` | W ⊙ M from bits into a scratch, then cuBLAS: for many rows, beside the product before (`ahead`) |
 //! | `masked_gemm.cuh` | `fused` | x (W ⊙ M)ᵀ on the tensor cores, W masked on its way, rows of several languages: for few |
 //! | `rows.cuh` | `layer_norm`, `softmax`, bias and GELU | half precision in memory, f32 while computing |
 //! | `topk.cuh` | `top` | learning: the mask of the largest scores, exactly the CPU's |
 //!
-//! [`plan`] chooses between the first two, call by call. `linear` is the door; `crate::linear` and `model::ops` ask
+//! [`plan`] chooses between those of a masked product, call by call. `linear` is the door; `crate::linear` and `model::ops` ask
 //! for it where tensors live on a GPU and nobody wants a gradient. Resident weights are only read. Learning takes
 //! candle's own operations for the rest, since they know their gradients.
 //!
@@ -21,6 +21,8 @@ pub mod plan;
 pub use mask::DeviceMask;
 
 #[cfg(feature = "cuda")]
+mod ahead;
+#[cfg(feature = "cuda")]
 mod launch;
 #[cfg(feature = "cuda")]
 mod linear;
@@ -33,6 +35,7 @@ mod top;
 
 #[cfg(feature = "cuda")]
 pub use self::{
+    ahead::Ahead,
     linear::{expand, fused, linear},
     rows::{layer_norm, softmax},
     scores::scores,

@@ -26,7 +26,7 @@ use candle_core::{D, DType, Tensor};
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, precision: Precision) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if cuda::serves(&[x, weight, bias]) {
-        return Ok(cuda::linear(x, weight, bias, Activation::None, &[(0..x.dim(0)?, None)])?);
+        return Ok(cuda::linear(x, weight, bias, Activation::None, &[(0..x.dim(0)?, None)], None)?);
     }
     if tensor::on_cpu(&[x, weight, bias]) {
         return Ok(tensor::linear(x, weight, bias, precision)?);
