@@ -2,9 +2,10 @@
 //!
 //! One queue feeds the fleet as it feeds an engine, so order and fairness are the scheduler's as before. The shares of
 //! a batch are even in audio and run side by side. Packs are bound to the first device; the others copy each as they
-//! meet it, under a memory limit of their own. A device that fails costs time, not answers: the first does its share
-//! again, and the device is out until it is rebuilt. What fails on the first is the batch's own error, as it would be
-//! with one engine.
+//! meet it, under a memory limit of their own. A device that fails costs time, not answers: another does its share
+//! again. One beside the first is out until it is rebuilt. The first cannot be rebuilt here, since packs are bound to
+//! it: it is [suspect](Fleet::suspect) until it has done a share, and who owns the fleet has it examined. What a suspect
+//! fails at is the batch's own error, as it would be with one engine.
 
 use crate::{
     Error, Result,
@@ -17,7 +18,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
     time::Duration,
@@ -33,6 +34,8 @@ pub type Build = Box<dyn Fn() -> Result<Engine> + Send + Sync>;
 #[derive(Debug)]
 pub struct Fleet {
     first: Arc<Engine>,
+    /// The first failed at its last share.
+    suspect: AtomicBool,
     others: Vec<Arc<Member>>,
 }
 
@@ -43,12 +46,21 @@ impl Fleet {
     /// A device that cannot be used.
     pub fn new(first: Arc<Engine>, others: Vec<(String, Build)>) -> Result<Self> {
         let others = others.into_iter().map(|(name, build)| Member::new(name, build).map(Arc::new));
-        Ok(Self { first, others: others.collect::<Result<_>>()? })
+        Ok(Self { first, suspect: AtomicBool::new(false), others: others.collect::<Result<_>>()? })
     }
 
     /// How many devices work now.
     pub fn devices(&self) -> usize {
-        1 + self.others.iter().filter(|member| member.worker().is_some()).count()
+        usize::from(!self.suspect()) + self.working().count()
+    }
+
+    /// Whether the first failed at its last share, which another did.
+    pub fn suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
+    }
+
+    fn working(&self) -> impl Iterator<Item = (&Arc<Member>, Arc<Worker>)> {
+        self.others.iter().filter_map(|member| Some((member, member.worker()?)))
     }
 
     /// The engine that packs are bound to: it also cuts utterances and reads what was computed.
@@ -60,9 +72,13 @@ impl Fleet {
     /// ends the batch as soon as the others are through with theirs.
     ///
     /// # Errors
-    /// The first device's.
+    /// The first device's, if it was suspect before or no other is at work.
     pub fn compute(&self, pieces: &[&Piece], pause: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Part>> {
-        let working: Vec<_> = self.others.iter().filter_map(|m| Some((m, m.worker()?))).collect();
+        if pieces.is_empty() {
+            return self.first.compute(pieces, pause);
+        }
+        // As it stood at the beginning: what cuts in between two layers may find out first.
+        let (suspect, working) = (self.suspect(), self.working().collect::<Vec<_>>());
         let lengths: Vec<_> = pieces.iter().map(|piece| piece.samples()).collect();
         let shares = shares(&lengths, 1 + working.len());
         let (mine, theirs) = shares.split_at(1);
@@ -75,9 +91,9 @@ impl Fleet {
                 (member, worker, share, scope.spawn(move || worker.compute(&pick(pieces, share))))
             });
             let busy: Vec<_> = busy.collect();
-            let first = self.first.compute(&pick(pieces, &mine[0]), pause);
+            let first = guarded(|| self.first.compute(&pick(pieces, &mine[0]), pause));
             for (member, worker, share, thread) in busy {
-                match thread.join().unwrap_or_else(|_| Err(Error::Model("it panicked".into()))) {
+                match thread.join().unwrap_or_else(|_| Err(panicked())) {
                     Ok(found) => {
                         member.failures.store(0, Ordering::Relaxed);
                         keep(share, found);
@@ -88,15 +104,61 @@ impl Fleet {
                     }
                 }
             }
-            keep(&mine[0], first?);
+            match first {
+                Ok(found) => {
+                    self.suspect.store(false, Ordering::Relaxed);
+                    keep(&mine[0], found);
+                }
+                Err(error) => {
+                    self.first_failed(error, suspect)?;
+                    lost.extend_from_slice(&mine[0]);
+                }
+            }
             Ok::<_, Error>(())
         })?;
         if !lost.is_empty() {
-            keep(&lost, self.first.compute(&pick(pieces, &lost), pause)?);
+            keep(&lost, self.again(&pick(pieces, &lost), pause)?);
         }
         parts.sort_by_key(|(place, _)| *place);
         Ok(parts.into_iter().map(|(_, part)| part).collect())
     }
+
+    /// Makes the first suspect, unless its failure is the batch's own error.
+    fn first_failed(&self, error: Error, before: bool) -> Result<()> {
+        if before || matches!(error, Error::Abandoned) || self.working().next().is_none() {
+            return Err(error);
+        }
+        tracing::error!(%error, "the first device failed: others do its share, it is to be examined");
+        self.suspect.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What was lost with a device, by one that is well.
+    fn again(&self, lost: &[&Piece], pause: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Part>> {
+        if !self.suspect() {
+            return self.first.compute(lost, pause);
+        }
+        let mut reason = Error::Model("no device is left to do a lost share".into());
+        for (member, worker) in self.working() {
+            match guarded(|| worker.compute(lost)) {
+                Ok(parts) => return Ok(parts),
+                Err(error) => {
+                    member.failed(&worker, &error);
+                    reason = error;
+                }
+            }
+        }
+        Err(reason)
+    }
+}
+
+/// A panic of a device's work is its failure.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked()))
+}
+
+fn panicked() -> Error {
+    Error::Model("it panicked".into())
 }
 
 /// A device beside the first.
@@ -139,8 +201,7 @@ impl Member {
                 return;
             }
             thread::sleep(Duration::from_millis(50) * 4u32.pow(failures));
-            let built = catch_unwind(AssertUnwindSafe(&self.build));
-            match built.unwrap_or_else(|_| Err(Error::Model("building it panicked".into()))) {
+            match guarded(&self.build) {
                 Ok(engine) => {
                     *lock(&self.worker) = Some(Arc::new(Worker::new(engine)));
                     tracing::info!(device = self.name, "rebuilt and at work again");

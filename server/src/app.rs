@@ -85,6 +85,11 @@ pub trait Model: Send + Sync {
     fn devices(&self) -> usize {
         1
     }
+
+    /// Whether it answered, and yet should be examined as after a batch that failed.
+    fn suspect(&self) -> bool {
+        false
+    }
 }
 
 impl Model for Engine {
@@ -108,6 +113,10 @@ impl Model for Fleet {
 
     fn devices(&self) -> usize {
         self.devices()
+    }
+
+    fn suspect(&self) -> bool {
+        self.suspect()
     }
 }
 

@@ -114,6 +114,46 @@ fn a_device_that_is_lost_for_good_leaves_the_others_at_work() {
 }
 
 #[test]
+fn a_failure_of_the_first_costs_no_answer_and_is_told() {
+    let one = engine();
+    let packs = demo::packs(one.backbone()).unwrap();
+    let utterances = mixture(&packs);
+    let of: Vec<(&Utterance, Piece)> = utterances
+        .iter()
+        .flat_map(|u| one.cut(u).unwrap().into_iter().map(move |piece| (u, piece)))
+        .collect();
+    let pieces: Vec<&Piece> = of.iter().map(|(_, piece)| piece).collect();
+    // Each part is read as if it were all of its utterance.
+    let read = |parts: Vec<Part>| -> Vec<String> {
+        of.iter().zip(parts).map(|((u, _), part)| one.read(u, vec![part]).unwrap().text).collect()
+    };
+    // Another model: none of the packs fits it.
+    let broken = || Engine::new(Backbone::random(Config::tiny(), 1, &Device::Cpu).unwrap());
+    let fleet =
+        Fleet::new(Arc::new(broken()), vec![member(|| Ok(engine())), member(|| Ok(engine()))]).unwrap();
+    let expected = read(one.compute(&pieces, &mut || Ok(())).unwrap());
+    assert_eq!(read(fleet.compute(&pieces, &mut || Ok(())).unwrap()), expected);
+    assert!(fleet.suspect());
+    assert_eq!(fleet.devices(), 2);
+    fleet.compute(&pieces, &mut || Ok(())).expect_err("a suspect's failure is seen by whoever examines it");
+
+    let passing = AtomicU32::new(0);
+    let fleet = Fleet::new(Arc::new(engine()), vec![member(|| Ok(engine()))]).unwrap();
+    let mut once = || match passing.fetch_add(1, Ordering::Relaxed) {
+        0 => Err(Error::Model("a stray bit".into())),
+        _ => Ok(()),
+    };
+    assert_eq!(read(fleet.compute(&pieces, &mut once).unwrap()), expected);
+    assert!(fleet.suspect());
+    assert_eq!(read(fleet.compute(&pieces, &mut once).unwrap()), expected);
+    assert!(!fleet.suspect(), "it has done its share");
+
+    let nobody = Fleet::new(Arc::new(broken()), Vec::new()).unwrap();
+    nobody.compute(&pieces, &mut || Ok(())).expect_err("there is no other");
+    assert!(!nobody.suspect());
+}
+
+#[test]
 fn who_ends_the_first_share_ends_the_batch() {
     let one = Arc::new(engine());
     let packs = demo::packs(one.backbone()).unwrap();

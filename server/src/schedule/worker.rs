@@ -61,7 +61,7 @@ fn compute(queue: &mut Queue, model: &Arc<dyn Model>, batch: &Batch, host: bool)
     let error = match result {
         Ok(Ok(parts)) if parts.len() == batch.len() => {
             queue.deliver(batch, parts, took, model);
-            return if broken { Err(Broken) } else { Ok(()) };
+            return if broken || model.suspect() { Err(Broken) } else { Ok(()) };
         }
         // Its clients left, and its jobs with them.
         Ok(Err(core::Error::Abandoned)) => return if broken { Err(Broken) } else { Ok(()) },
