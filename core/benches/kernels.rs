@@ -7,10 +7,11 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use s3router_core::kernels::{
-    Activation, After, Conv, Gated, Layer, Layout, Norm, PackedWeight, PanelMask, Segment, Stack, Tier, conv,
-    has_bf16, linear, linear::Linear,
+    Activation, After, Conv, Gated, Layer, Layout, Norm, PackedWeight, PanelMask, Segment, Space, Stack,
+    Tier, conv, has_bf16, linear, linear::Linear,
 };
 use s3router_masks::BitMask;
+use std::sync::Arc;
 
 /// `n` numbers in -0.5..0.5, the same every time.
 fn noise(n: usize) -> Vec<f32> {
@@ -110,7 +111,7 @@ fn layer(c: &mut Criterion) {
     let (square, up, down) = (pack(d, d), pack(inner, d), pack(d, inner));
     let mask =
         |n, k| PanelMask::new(Layout::Tiles, &BitMask::from_fn(n, k, |r, c| (r * 7 + c * 13) % 12 > 0));
-    let masks = [mask(inner, d), mask(d, inner)];
+    let masks = [mask(inner, d), mask(d, inner)].map(|m| [Some(Arc::new(m))]);
     let (bias, gamma) = (noise(inner), vec![1f32; d]);
     let mut group = c.benchmark_group("layer");
     group.sample_size(10);
@@ -119,34 +120,39 @@ fn layer(c: &mut Criterion) {
             let gated = |weight, n: usize, mask: Option<usize>| Gated {
                 weight,
                 bias: &bias[..n],
-                masks: vec![mask.filter(|_| masked).map(|i| std::borrow::Cow::Borrowed(&masks[i]))],
+                masks: mask.filter(|_| masked).map_or(&[None], |i| &masks[i]),
             };
             let norm = Norm { gamma: &gamma, beta: &bias[..d], eps: 1e-5 };
-            let layers = [Layer {
+            let layer = Layer {
                 qkv: [0, 1, 2].map(|_| gated(&square, d, None)),
                 out: gated(&square, d, None),
                 up: gated(&up, inner, Some(0)),
                 down: gated(&down, d, Some(1)),
                 norms: [norm, norm],
-            }];
+            };
             let (lengths, segments) = (vec![times; batch], std::iter::once(0..batch).collect::<Vec<_>>());
             let stack = Stack {
-                layers: &layers,
+                layout: Layout::Tiles,
+                width: d,
                 pre_norm: true,
                 heads,
-                last: Some(norm),
                 segments: &segments,
                 lengths: &lengths,
             };
             let x = noise(batch * times * d);
-            let mut y = vec![0f32; x.len()];
-            stack.run(&x, &mut y).unwrap();
+            let (mut y, mut space) = (vec![0f32; x.len()], Space::default());
+            let mut run = |y: &mut [f32]| {
+                stack.enter(&x, &mut space).unwrap();
+                stack.layer(&layer, &mut space).unwrap();
+                stack.leave(Some(&norm), y, &mut space).unwrap();
+            };
+            run(&mut y);
             // Normalised rows: mean square 1, but for beta.
             assert!((y.iter().map(|y| y * y).sum::<f32>() / y.len() as f32 - 1.08).abs() < 0.1);
             group.bench_function(
                 format!("{batch}x{times} {}", if masked { "masked" } else { "open" }),
                 |b| {
-                    b.iter(|| stack.run(&x, &mut y).unwrap());
+                    b.iter(|| run(&mut y));
                 },
             );
         }

@@ -8,16 +8,19 @@ use crate::{
     Error, Result,
     audio::RATE_HZ,
     decode::{self, Word},
-    gate::Gates,
-    model::Backbone,
+    gate::{Gates, Segment},
+    model::{Backbone, Room},
     packs::LoadedPack,
-    piece::{Part, Piece, segments, stitch},
+    piece::{self, Part, Piece, stitch},
     residency::Residency,
     window::{Windowing, windows},
 };
 use candle_core::{D, Tensor};
 use s3router_masks::Kind;
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// Audio computed at once, seconds, padding counted: bounds the memory of a batch of any size.
 const ROUND_SECONDS: usize = 120;
@@ -83,12 +86,35 @@ pub struct Engine {
     backbone: Backbone,
     windowing: Windowing,
     residency: Residency,
+    desks: Mutex<Vec<Box<Desk>>>,
+}
+
+/// What a batch needs beside the weights, kept for the next; a batch that cuts in on another, or runs beside it, takes
+/// one more.
+#[derive(Default)]
+struct Desk {
+    /// The piece of each row, and the row of each piece.
+    order: Vec<usize>,
+    place: Vec<usize>,
+    segments: Vec<Segment>,
+    room: Room,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
 }
 
 impl Engine {
     /// An engine over a backbone; fast once that is [`packed`](Backbone::packed).
     pub fn new(backbone: Backbone) -> Self {
-        Self { backbone, windowing: Windowing::default(), residency: Residency::default() }
+        Self {
+            backbone,
+            windowing: Windowing::default(),
+            residency: Residency::default(),
+            desks: Mutex::default(),
+        }
     }
 
     /// The same engine with another cut of long audio.
@@ -191,21 +217,35 @@ impl Engine {
     /// # Errors
     /// No piece, a pack that does not fit, the device's failure, or that of `pause`.
     pub fn compute(&self, pieces: &[&Piece], pause: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Part>> {
-        let mut order: Vec<usize> = (0..pieces.len()).collect();
-        order.sort_by_key(|&i| pieces[i].order());
-        let rows: Vec<&Piece> = order.iter().map(|&i| pieces[i]).collect();
+        let mut desk = lock(&self.desks).pop().unwrap_or_default();
+        let parts = self.compute_at(&mut desk, pieces, pause);
+        // A pack that gives way must not be kept by what it left here.
+        desk.segments.clear();
+        lock(&self.desks).push(desk);
+        parts
+    }
 
-        let waves: Vec<Vec<f32>> = rows.iter().map(|row| row.wave()).collect();
-        let batch = self.backbone.pad(&waves.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
-        let features = self.backbone.extract_with_pauses(&batch, pause)?;
-        let hidden = self.backbone.encode_with_pauses(&features, &segments(&rows), pause)?; // (B, T, D)
+    fn compute_at(
+        &self,
+        Desk { order, place, segments, room }: &mut Desk,
+        pieces: &[&Piece],
+        pause: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<Part>> {
+        order.clear();
+        order.extend(0..pieces.len());
+        order.sort_unstable_by_key(|&i| (pieces[i].order(), i));
+        let rows = order.iter().map(|&i| pieces[i]);
+        piece::segments(rows.clone(), segments);
+        let hidden = self.backbone.hear(rows.map(Piece::wave), segments, room, pause)?;
 
-        let mut parts = Vec::with_capacity(rows.len());
-        for (row, &place) in order.iter().enumerate() {
-            parts.push((place, rows[row].part(&hidden.get(row)?)?));
+        place.clear();
+        place.resize(pieces.len(), 0);
+        order.iter().zip(0..).for_each(|(&i, row)| place[i] = row);
+        let mut parts = Vec::with_capacity(pieces.len());
+        for (piece, &row) in pieces.iter().zip(&*place) {
+            parts.push(piece.part(&hidden, row)?);
         }
-        parts.sort_by_key(|(place, _)| *place);
-        Ok(parts.into_iter().map(|(_, part)| part).collect())
+        Ok(parts)
     }
 
     /// The parts of all of an utterance's pieces → its transcript. Any thread may do this.
@@ -256,6 +296,11 @@ fn rounds<'r, 'p>(rows: &'r [(usize, &'p Piece)]) -> Vec<&'r [(usize, &'p Piece)
         rounds.push(&rows[start..]);
     }
     rounds
+}
+
+/// A panic of another thread leaves a list, which is never half-written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A classifier's answer: softmax of the logits' mean over time, its likeliest label over the whole audio.

@@ -94,6 +94,11 @@ impl Gates {
         !self.overrides.is_empty()
     }
 
+    /// Whether tensors stand for parameters or masks, as in learning.
+    pub fn are_tensors(&self) -> bool {
+        self.replaces() || self.gates.values().any(|gate| matches!(gate, Gate::Soft(_)))
+    }
+
     /// Weight names with a gate that is not open by default, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.gates.keys().map(String::as_str)

@@ -10,19 +10,23 @@ use crate::{
 };
 use candle_core::{DType, Device, Tensor};
 use s3router_masks::BitMask;
-use std::{borrow::Cow, sync::Arc};
+#[cfg(feature = "cuda")]
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A parameter under its checkpoint name, so that [`Gates`] can gate or replace it.
 #[derive(Clone, Debug)]
 pub struct Param {
     name: String,
     tensor: Tensor,
+    /// The same numbers as the kernels take them, once packed.
+    values: Option<Arc<[f32]>>,
 }
 
 impl Param {
     /// A parameter and its name, Hugging Face's without the model prefix.
     pub fn new(name: impl Into<String>, tensor: Tensor) -> Self {
-        Self { name: name.into(), tensor }
+        Self { name: name.into(), tensor, values: None }
     }
 
     /// The name.
@@ -34,6 +38,25 @@ impl Param {
     pub fn get<'a>(&'a self, gates: &'a Gates) -> &'a Tensor {
         gates.replaced(&self.name).unwrap_or(&self.tensor)
     }
+
+    /// The frozen tensor.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// Reads the numbers out for [`values`](Self::values).
+    ///
+    /// # Errors
+    /// When they are not f32.
+    pub fn pack(&mut self) -> Result<()> {
+        self.values = Some(values(&self.tensor)?.into());
+        Ok(())
+    }
+
+    /// The frozen numbers, once [packed](Self::pack).
+    pub fn values(&self) -> Option<&[f32]> {
+        self.values.as_deref()
+    }
 }
 
 /// `y = x (W ⊙ M)ᵀ + b`, where `M` differs by segment of the batch; `W` (out, in) is never edited.
@@ -42,8 +65,6 @@ pub struct GatedLinear {
     name: String,
     weight: Weight,
     bias: Param,
-    /// The bias as the kernels take it, once packed.
-    values: Option<Vec<f32>>,
     /// Where W ⊙ M is made beside the product before, in serving on a GPU.
     #[cfg(feature = "cuda")]
     ahead: Option<Arc<cuda::Ahead>>,
@@ -81,7 +102,6 @@ impl GatedLinear {
             name: name.into(),
             weight,
             bias,
-            values: None,
             #[cfg(feature = "cuda")]
             ahead: None,
         }
@@ -135,7 +155,7 @@ impl GatedLinear {
             Weight::Tensor(weight) => Weight::pack(layout, weight)?,
         };
         self.weight = Weight::Packed(packed.clone());
-        self.values = Some(values(&self.bias.tensor)?);
+        self.bias.pack()?;
         Ok(packed)
     }
 
@@ -161,19 +181,24 @@ impl GatedLinear {
         }
     }
 
-    /// W and its masks for the kernels that take a whole layer; `None` where W is not packed, or soft gates
-    /// ask for tensors.
+    /// W under `masks`, [one of each segment](Self::masks), for the kernels; `None` where W is not packed.
+    pub fn gated<'a>(&'a self, masks: &'a [Option<Arc<PanelMask>>]) -> Option<Gated<'a>> {
+        match (&self.weight, self.bias.values()) {
+            (Weight::Packed(weight), Some(bias)) => Some(Gated { weight, bias, masks }),
+            _ => None,
+        }
+    }
+
+    /// Appends the mask of each segment in the order of W, if that is packed.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn gated<'a>(&'a self, segments: &'a [Segment]) -> Result<Option<Gated<'a>>> {
-        let soft = |s: &Segment| matches!(s.gates.get(&self.name), Gate::Soft(_));
-        let (Weight::Packed(weight), Some(bias)) = (&self.weight, &self.values) else { return Ok(None) };
-        if segments.iter().any(soft) {
-            return Ok(None);
+    pub fn masks(&self, segments: &[Segment], to: &mut Vec<Option<Arc<PanelMask>>>) -> Result<()> {
+        let Weight::Packed(weight) = &self.weight else { return Ok(()) };
+        for segment in segments {
+            to.push(self.panels(weight, segment.gates.get(&self.name))?);
         }
-        let masks = segments.iter().map(|s| self.panels(weight, s.gates.get(&self.name)));
-        Ok(Some(Gated { weight, bias, masks: masks.collect::<Result<_>>()? }))
+        Ok(())
     }
 
     /// All segments in one call of the kernel; `None` where a gradient, a soft gate or a replaced parameter
@@ -202,8 +227,8 @@ impl GatedLinear {
         segments: &[Segment],
         then: Activation,
     ) -> Result<Tensor> {
-        let masks = segments.iter().map(|s| self.panels(weight, s.gates.get(&self.name)));
-        let masks = masks.collect::<Result<Vec<_>>>()?;
+        let mut masks = Vec::with_capacity(segments.len());
+        self.masks(segments, &mut masks)?;
         let rows = segments.iter().zip(&masks).map(|(s, mask)| (s.rows.clone(), mask.as_deref()));
         let rows: Vec<_> = rows.collect();
         Ok(tensor::linear_rows(x, weight, &self.bias.tensor, then, &rows)?)
@@ -232,13 +257,14 @@ impl GatedLinear {
         Ok(Some(mask))
     }
 
-    /// A gate's mask in the kernel's order.
-    fn panels<'a>(&self, weight: &PackedWeight, gate: &'a Gate) -> Result<Option<Cow<'a, PanelMask>>> {
+    /// A gate's mask in the kernel's order; serving has it so, and nothing is made.
+    fn panels(&self, weight: &PackedWeight, gate: &Gate) -> Result<Option<Arc<PanelMask>>> {
+        let made = |bits: &BitMask| Arc::new(PanelMask::new(weight.layout(), bits));
         let mask = match gate {
-            Gate::Panels(mask) if mask.layout() == weight.layout() => Cow::Borrowed(&**mask),
-            Gate::Panels(mask) => Cow::Owned(PanelMask::new(weight.layout(), &mask.to_bits())),
-            Gate::Packed(bits) => Cow::Owned(PanelMask::new(weight.layout(), bits)),
-            Gate::Device(mask) => Cow::Owned(PanelMask::new(weight.layout(), &mask.to_bits()?)),
+            Gate::Panels(mask) if mask.layout() == weight.layout() => Arc::clone(mask),
+            Gate::Panels(mask) => made(&mask.to_bits()),
+            Gate::Packed(bits) => made(bits),
+            Gate::Device(mask) => made(&mask.to_bits()?),
             Gate::Open | Gate::Soft(_) => return Ok(None),
         };
         self.check((mask.rows(), mask.cols()), (weight.outputs(), weight.inputs()))?;

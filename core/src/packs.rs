@@ -66,7 +66,8 @@ impl LoadedPack {
             head: Head::new(
                 Tensor::from_vec(head.weight, (symbols, width), backbone.device())?,
                 Tensor::from_vec(head.bias, symbols, backbone.device())?,
-            ),
+            )
+            .packed()?,
             bytes: bytes as u64,
             calibration: Calibration::from_training(&meta.training)?,
             ear: Ear::from_training(&meta.training)?,
@@ -90,7 +91,7 @@ impl LoadedPack {
             calibration: None,
             ear: None,
             lm: None,
-            head: Head::new(head.weight.clone(), head.bias.clone()),
+            head: Head::new(head.weight.clone(), head.bias.clone()).packed()?,
             bytes: 4 * (head.weight.elem_count() + head.bias.elem_count()) as u64,
             meta: Meta {
                 language: OWN_LANGUAGE.into(),
@@ -163,6 +164,11 @@ impl LoadedPack {
     /// The device's.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         self.head.logits(hidden)
+    }
+
+    /// What makes logits.
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     Result,
     engine::Utterance,
     gate::{Gates, Segment},
-    model::Level,
+    model::{Hidden, Level},
     packs::LoadedPack,
     window::Window,
 };
@@ -30,6 +30,13 @@ pub struct Piece {
 pub struct Part {
     start: usize,
     logits: Tensor,
+}
+
+impl Part {
+    /// Logits (frames, V).
+    pub fn logits(&self) -> &Tensor {
+        &self.logits
+    }
 }
 
 impl Piece {
@@ -57,15 +64,15 @@ impl Piece {
         Self { utterance: Utterance { pack, ..self.utterance.clone() }, gates, ..self.clone() }
     }
 
-    /// The samples as the backbone wants them: levelled over the whole utterance, not over the window.
-    pub(crate) fn wave(&self) -> Vec<f32> {
-        self.level.apply(&self.utterance.samples[self.window.samples.clone()])
+    /// The samples, and the level at which the backbone wants them: that of the whole utterance, not of the window.
+    pub(crate) fn wave(&self) -> (&[f32], Level) {
+        (&self.utterance.samples[self.window.samples.clone()], self.level)
     }
 
-    /// Hidden states `(T, D)` of this row → logits of the frames that count.
-    pub(crate) fn part(&self, hidden: &Tensor) -> Result<Part> {
-        let kept = hidden.narrow(0, self.window.frames.start, self.window.frames.len())?;
-        Ok(Part { start: self.window.samples.start, logits: self.pack().logits(&kept)? })
+    /// The hidden states of this piece, a row of them all → logits of the frames that count.
+    pub(crate) fn part(&self, hidden: &Hidden<'_>, row: usize) -> Result<Part> {
+        let logits = hidden.logits(row, self.window.frames.clone(), self.pack())?;
+        Ok(Part { start: self.window.samples.start, logits })
     }
 
     /// Rows in this order share a segment per pack and little padding.
@@ -74,16 +81,19 @@ impl Piece {
     }
 }
 
-/// Runs of rows that share a pack, in order.
-pub(crate) fn segments(rows: &[&Piece]) -> Vec<Segment> {
-    let mut start = 0;
-    rows.chunk_by(|a, b| Arc::ptr_eq(a.pack(), b.pack()))
-        .map(|run| {
-            let rows = start..start + run.len();
-            start = rows.end;
-            Segment { rows, gates: Arc::clone(&run[0].gates) }
-        })
-        .collect()
+/// Runs of rows that share a pack, in order, in place of what `to` holds.
+pub(crate) fn segments<'p>(rows: impl Iterator<Item = &'p Piece>, to: &mut Vec<Segment>) {
+    to.clear();
+    let mut last: Option<&Piece> = None;
+    for (row, piece) in rows.enumerate() {
+        match (to.last_mut(), last) {
+            (Some(segment), Some(last)) if Arc::ptr_eq(last.pack(), piece.pack()) => {
+                segment.rows.end = row + 1;
+            }
+            _ => to.push(Segment { rows: row..row + 1, gates: Arc::clone(&piece.gates) }),
+        }
+        last = Some(piece);
+    }
 }
 
 /// The parts of one utterance, in any order → its logits `(T, V)` on the CPU.

@@ -66,9 +66,10 @@ pub fn attention(tier: Tier, a: &Attention<'_>, y: &mut [f32]) -> Result<()> {
     let parts = (rayon::current_num_threads() * 2).div_ceil(batch * a.heads);
     let tall = times.div_ceil(parts).next_multiple_of(12);
     let out = scratch::Shared::new(y);
-    let rows = |b, h| blocks(0..times, tall, 12).map(move |rows| (b, h, rows));
-    let tasks: Vec<_> = (0..batch).flat_map(|b| (0..a.heads).flat_map(move |h| rows(b, h))).collect();
-    tasks.into_par_iter().with_max_len(1).for_each(|(b, h, rows)| {
+    let parts = blocks(0..times, tall, 12);
+    (0..batch * a.heads * parts.len()).into_par_iter().with_max_len(1).for_each(|i| {
+        let (head, rows) = (i / parts.len(), parts.part(i % parts.len()));
+        let (b, h) = (head / a.heads, head % a.heads);
         let at = |t: usize| (b * times + t) * a.stride + h * a.width;
         scratch::with(|scratch| {
             tier.run(Head {

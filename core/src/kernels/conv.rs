@@ -8,6 +8,7 @@
 use super::{Layout, Norm, PackedWeight, amx, gemm, linear::blocks, misfit, norm, scratch};
 use crate::Result;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// What follows a convolution.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +110,20 @@ impl Conv<'_> {
 /// # Errors
 /// When a length or a layer does not fit.
 pub fn chain(layers: &[Conv<'_>], batch: usize, x: &[f32], y: &mut [f32]) -> Result<()> {
+    chain_frames(layers, batch, x, y, 0..usize::MAX)
+}
+
+/// [`chain`], but only such frames of each utterance as lie in `some`; the others stay as they are.
+///
+/// # Errors
+/// As [`chain`].
+pub fn chain_frames(
+    layers: &[Conv<'_>],
+    batch: usize,
+    x: &[f32],
+    y: &mut [f32],
+    some: Range<usize>,
+) -> Result<()> {
     let Some((first, last)) = layers.first().zip(layers.last()) else {
         return Err(misfit("a chain of no convolutions".into()));
     };
@@ -127,19 +142,20 @@ pub fn chain(layers: &[Conv<'_>], batch: usize, x: &[f32], y: &mut [f32]) -> Res
         let (x, y, n) = (x.len(), y.len(), layers.len());
         return Err(misfit(format!("{n} convolutions on batch {batch}: x has {x} elements, y has {y}")));
     }
-    if y.is_empty() {
+    let some = some.start..some.end.min(frames);
+    if y.is_empty() || some.is_empty() {
         return Ok(());
     }
     // The inputs that `frames` outputs need, from the last layer back to the first.
     let need = |frames| layers.iter().rev().fold(frames, |f, layer| (f - 1) * layer.stride + layer.kernel);
     let hop: usize = layers.iter().map(|layer| layer.stride).product();
     // About 4,000 rows of the first layer at a time; more, smaller pieces where threads would idle.
-    let piece =
-        (4000 * first.stride / hop).clamp(1, (frames * batch / (rayon::current_num_threads() * 4)).max(1));
+    let piece = (4000 * first.stride / hop)
+        .clamp(1, (some.len() * batch / (rayon::current_num_threads() * 4)).max(1));
     let (c, out) = (first.channels(), scratch::Shared::new(y));
-    let pieces = |b| blocks(0..frames, piece, 1).map(move |frames| (b, frames));
-    let tasks: Vec<_> = (0..batch).flat_map(pieces).collect();
-    tasks.into_par_iter().with_max_len(1).for_each(|(b, piece)| {
+    let pieces = blocks(some, piece, 1);
+    (0..batch * pieces.len()).into_par_iter().with_max_len(1).for_each(|i| {
+        let (b, piece) = (i / pieces.len(), pieces.part(i % pieces.len()));
         let from = (b * times + piece.start * hop) * c;
         // SAFETY: pieces are disjoint, and within y: (b, piece) × channels.
         let y = unsafe {
@@ -197,12 +213,10 @@ pub fn positional(layer: &Positional<'_>, batch: usize, x: &[f32], y: &mut [f32]
         return Err(misfit(format!("{layer:?} on batch {batch}: x has {x} elements, y has {y}")));
     }
     let out = scratch::Shared::new(y);
-    let rows = |b, g| blocks(0..times, gemm::TALL, 12).map(move |rows| (b, g, rows));
-    let tasks: Vec<_> = (0..batch)
-        .flat_map(|b| (0..groups).flat_map(move |g| rows(b, g)))
-        .filter(|t| !t.2.is_empty())
-        .collect();
-    tasks.into_par_iter().with_max_len(1).for_each(|(b, g, rows)| {
+    let parts = blocks(0..times, gemm::TALL, 12);
+    (0..batch * groups * parts.len()).into_par_iter().with_max_len(1).for_each(|i| {
+        let (group, rows) = (i / parts.len(), parts.part(i % parts.len()));
+        let (b, g) = (group / groups, group % groups);
         scratch::with(|s| {
             // The group's channels of these rows and of half a kernel around them, zeros past the ends.
             let window = s.free[0].at_least((rows.len() + layer.kernel - 1) * width);

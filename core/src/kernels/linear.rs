@@ -1,6 +1,6 @@
 //! The masked linear layer: `y = act(x (W ⊙ M)ᵀ + b)`, rows of several languages in one call.
 
-use super::{Layout, PackedWeight, PanelMask, amx, gemm, misfit, scratch};
+use super::{Gated, Layout, PackedWeight, PanelMask, amx, gemm, misfit, scratch};
 use crate::Result;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -24,6 +24,12 @@ pub struct Segment<'a> {
     pub mask: Option<&'a PanelMask>,
 }
 
+/// Segments by number.
+pub(super) struct Segments<'s, 'a> {
+    pub(super) count: usize,
+    pub(super) at: &'s (dyn Fn(usize) -> Segment<'a> + Sync),
+}
+
 /// A linear layer on packed weights.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear<'a> {
@@ -44,6 +50,11 @@ pub struct Linear<'a> {
 /// # Errors
 /// When a length, a mask's shape or the segments do not fit.
 pub fn linear(layer: &Linear<'_>, x: &[f32], segments: &[Segment<'_>], y: &mut [f32]) -> Result<()> {
+    rows(layer, x, &Segments { count: segments.len(), at: &|i| segments[i].clone() }, y)
+}
+
+/// [`linear`] of segments that nobody has listed.
+pub(super) fn rows(layer: &Linear<'_>, x: &[f32], segments: &Segments<'_, '_>, y: &mut [f32]) -> Result<()> {
     let (n, k) = (layer.weight.outputs(), layer.weight.inputs());
     let m = check(layer, x, segments, y)?;
     if m == 0 || n == 0 {
@@ -54,9 +65,10 @@ pub fn linear(layer: &Linear<'_>, x: &[f32], segments: &[Segment<'_>], y: &mut [
         return Ok(());
     }
     let (panels, tall) = (n.div_ceil(layer.weight.cols()), layer.weight.tier().tall());
-    let tasks = plan(segments, panels, tall, rayon::current_num_threads());
+    let plan = Plan::new(segments, panels, tall, rayon::current_num_threads());
     let out = scratch::Shared::new(y);
-    tasks.into_par_iter().with_max_len(1).for_each(|task| {
+    (0..plan.tasks()).into_par_iter().with_max_len(1).for_each(|i| {
+        let Some(task) = plan.task(i) else { return };
         let block = gemm::Block {
             a: &x[task.rows.start * k..task.rows.end * k],
             stride: k,
@@ -73,16 +85,38 @@ pub fn linear(layer: &Linear<'_>, x: &[f32], segments: &[Segment<'_>], y: &mut [
             bias: layer.bias,
             gelu: layer.activation == Activation::Gelu,
         };
-        // The tasks of `plan` are disjoint in rows or in panels, which is `Run`'s condition.
+        // A plan's tasks are disjoint in rows or in panels, which is `Run`'s condition.
         scratch::with(|s| layer.weight.tier().run(gemm::Run(&block, &mut s.pack)));
     });
     Ok(())
 }
 
+impl Gated<'_> {
+    /// y `(B, T, out)` from x `(B, T, in)`: the batch rows of each segment under its mask; `times` is T.
+    ///
+    /// # Errors
+    /// As [`linear`].
+    pub fn times(
+        &self,
+        (segments, times): (&[Range<usize>], usize),
+        x: &[f32],
+        y: &mut [f32],
+        activation: Activation,
+        add: bool,
+    ) -> Result<()> {
+        let at = |i: usize| Segment {
+            rows: segments[i].start * times..segments[i].end * times,
+            mask: self.masks.get(i).and_then(|mask| mask.as_deref()),
+        };
+        let layer = Linear { weight: self.weight, bias: Some(self.bias), activation, add };
+        rows(&layer, x, &Segments { count: segments.len(), at: &at }, y)
+    }
+}
+
 /// The number of rows, if everything fits.
-fn check(layer: &Linear<'_>, x: &[f32], segments: &[Segment<'_>], y: &[f32]) -> Result<usize> {
+fn check(layer: &Linear<'_>, x: &[f32], segments: &Segments<'_, '_>, y: &[f32]) -> Result<usize> {
     let (n, k, layout) = (layer.weight.outputs(), layer.weight.inputs(), layer.weight.layout());
-    let m = segments.last().map_or(0, |s| s.rows.end);
+    let m = segments.count.checked_sub(1).map_or(0, |last| (segments.at)(last).rows.end);
     if x.len() != m * k || y.len() != m * n {
         let (x, y) = (x.len(), y.len());
         return Err(misfit(format!("linear ({n}, {k}) on {m} rows: x has {x} elements, y has {y}")));
@@ -91,7 +125,7 @@ fn check(layer: &Linear<'_>, x: &[f32], segments: &[Segment<'_>], y: &[f32]) -> 
         return Err(misfit(format!("linear ({n}, {k}): bias has {} elements", bias.len())));
     }
     let mut next = 0;
-    for Segment { rows, mask } in segments {
+    for Segment { rows, mask } in (0..segments.count).map(segments.at) {
         if rows.start != next || rows.end < rows.start {
             return Err(misfit(format!("segment {rows:?} does not start at row {next}")));
         }
@@ -110,31 +144,76 @@ struct Task<'a> {
     panels: Range<usize>,
 }
 
-/// Cuts the output into blocks: rows at most `tall` high, panels in enough groups that all threads
-/// have work to the end, panel group by panel group so that W is read once.
-fn plan<'a>(segments: &[Segment<'a>], panels: usize, tall: usize, threads: usize) -> Vec<Task<'a>> {
-    let mut rows = Vec::new();
-    for Segment { rows: all, mask } in segments {
-        rows.extend(blocks(all.clone(), tall, 12).map(|r| (r, *mask)));
+/// The output cut into blocks: rows at most `tall` high, panels in enough groups that all threads
+/// have work to the end, panel group by panel group so that W is read once. A task is worked out from its number:
+/// no list of them is made.
+struct Plan<'s, 'a> {
+    segments: &'s Segments<'s, 'a>,
+    /// Blocks of rows in all segments.
+    rows: usize,
+    tall: usize,
+    panels: Blocks,
+}
+
+impl<'s, 'a> Plan<'s, 'a> {
+    fn new(segments: &'s Segments<'s, 'a>, panels: usize, tall: usize, threads: usize) -> Self {
+        let rows: usize = (0..segments.count).map(|i| blocks((segments.at)(i).rows, tall, 12).len()).sum();
+        // Each block copies its rows of x anew: groups are few, and not less than 8 panels wide.
+        let groups = (threads * 2).div_ceil(rows.max(1)).min(panels.div_ceil(8)).max(1);
+        let groups = if threads == 1 { 1 } else { groups };
+        Self { segments, rows, tall, panels: blocks(0..panels, panels.div_ceil(groups), 1) }
     }
-    // Each block copies its rows of x anew: groups are few, and not less than 8 panels wide.
-    let groups = (threads * 2).div_ceil(rows.len().max(1)).min(panels.div_ceil(8)).max(1);
-    let groups = if threads == 1 { 1 } else { groups };
-    let wide = panels.div_ceil(groups);
-    let mut tasks = Vec::with_capacity(groups * rows.len());
-    for panels in blocks(0..panels, wide, 1) {
-        tasks.extend(rows.iter().map(|(r, mask)| Task {
-            rows: r.clone(),
-            mask: *mask,
-            panels: panels.clone(),
-        }));
+
+    fn tasks(&self) -> usize {
+        self.rows * self.panels.len()
     }
-    tasks
+
+    fn task(&self, i: usize) -> Option<Task<'a>> {
+        let mut block = i % self.rows;
+        for segment in 0..self.segments.count {
+            let Segment { rows, mask } = (self.segments.at)(segment);
+            let rows = blocks(rows, self.tall, 12);
+            if block < rows.len() {
+                return Some(Task { rows: rows.part(block), mask, panels: self.panels.part(i / self.rows) });
+            }
+            block -= rows.len();
+        }
+        None
+    }
+}
+
+/// Equal parts of a range, each a multiple of a unit but for the last.
+#[derive(Clone, Debug)]
+pub(super) struct Blocks {
+    all: Range<usize>,
+    step: usize,
 }
 
 /// Cuts `all` into equal parts of at most `tall`, each a multiple of `unit` but for the last.
-pub(super) fn blocks(all: Range<usize>, tall: usize, unit: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn blocks(all: Range<usize>, tall: usize, unit: usize) -> Blocks {
     let count = all.len().div_ceil(tall).max(1);
-    let step = all.len().div_ceil(count).next_multiple_of(unit).max(1);
-    all.clone().step_by(step).map(move |from| from..all.end.min(from + step))
+    Blocks { step: all.len().div_ceil(count).next_multiple_of(unit).max(1), all }
+}
+
+impl Blocks {
+    /// How many parts are left.
+    pub(super) fn len(&self) -> usize {
+        self.all.len().div_ceil(self.step)
+    }
+
+    /// Part `i` of those left.
+    pub(super) fn part(&self, i: usize) -> Range<usize> {
+        let from = self.all.start + i * self.step;
+        from..self.all.end.min(from + self.step)
+    }
+}
+
+impl Iterator for Blocks {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let part = (!self.all.is_empty()).then(|| self.part(0))?;
+        self.all.start = part.end;
+        Some(part)
+    }
 }

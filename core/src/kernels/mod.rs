@@ -24,15 +24,18 @@
 //!
 //! [`linear()`] adds segments (rows of several languages, one call, one reading of W)
 //! and threads; [`conv`] reads overlapping rows as a matrix without copying them; [`attention()`] and
-//! `positional_conv` use the same block product; [`norm`] holds what works row by row; [`Stack`] is all the
-//! transformer's layers in one call, where the tier has one.
+//! `positional_conv` use the same block product; [`norm`] holds what works row by row; [`Stack`] takes
+//! a batch through the transformer's layers.
 //!
 //! A register tile is as large as the registers allow: 12 × 32 sums on AVX-512 and 6 × 16 on NEON (24 of 32 registers),
 //! 6 × 16 on AVX2 (12 of 16), 32 × 32 on AMX (4 of 8 tiles). A mask is turned into the panels' order when its pack is
 //! loaded, never later.
 //!
 //! A row's result depends on nothing but that row: not on its neighbours, nor on how many there are. All work goes
-//! to the current rayon pool, a few tasks a thread; buffers belong to threads and stay (`scratch`).
+//! to the current rayon pool, a few tasks a thread.
+//!
+//! Nothing here allocates from the second batch of a size on: a task is worked out from its number, not listed; a thread
+//! keeps what one task needs (`scratch`), and whoever runs batches keeps what passes between kernels ([`Space`], [`Aligned`]).
 //!
 //! Tried and left: masking in the inner loop (7–12 % slower), materialising `W ⊙ M` (8–25 %).
 
@@ -73,7 +76,7 @@ pub use mask::PanelMask;
 pub use norm::Norm;
 pub use pack::PackedWeight;
 pub use scratch::Aligned;
-pub use stack::{Gated, Layer, Stack};
+pub use stack::{Gated, Layer, Space, Stack};
 pub use tier::Tier;
 
 use lanes::Lanes;

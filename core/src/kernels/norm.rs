@@ -1,7 +1,7 @@
 //! What works on each row alone: LayerNorm and GELU; and GroupNorm with one channel per group, over time.
 #![allow(unsafe_code)]
 
-use super::{Kernel, Tier, lanes::Lanes, math, misfit};
+use super::{Aligned, Kernel, Tier, lanes::Lanes, math, misfit};
 use crate::Result;
 use rayon::prelude::*;
 
@@ -44,36 +44,29 @@ pub fn gelu(tier: Tier, x: &mut [f32]) {
 }
 
 /// GroupNorm of x `(T, C)` with C groups, so each channel over all of time, in place, then GELU:
-/// wav2vec2-base's first layer. One utterance; padding would change its statistics.
+/// wav2vec2-base's first layer. One utterance; padding would change its statistics. `room` is for sums.
 ///
 /// # Errors
 /// When the lengths do not fit.
-pub fn group_norm_gelu(tier: Tier, norm: &Norm<'_>, x: &mut [f32]) -> Result<()> {
+pub fn group_norm_gelu(tier: Tier, norm: &Norm<'_>, x: &mut [f32], room: &mut Aligned) -> Result<()> {
+    /// Rows that are summed in f32; their sums are added in f64, so that 30,000 rows lose nothing.
+    const PART: usize = 64;
     let c = norm.width(x)?;
     let times = x.len() / c;
-    // Partial sums of 64 rows in f32, the whole in f64: 30,000 rows lose nothing.
-    let sum = |x: &[f32], f: &(dyn Fn(usize, f32) -> f32 + Sync)| -> Vec<f64> {
-        let part = |rows: &[f32]| {
-            let mut sums = vec![0f32; c];
-            for row in rows.chunks_exact(c) {
-                for (i, (sum, &x)) in sums.iter_mut().zip(row).enumerate() {
-                    *sum += f(i, x);
-                }
-            }
-            sums.into_iter().map(f64::from).collect::<Vec<_>>()
-        };
-        let plus = |mut a: Vec<f64>, b: Vec<f64>| {
-            a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-            a
-        };
-        // Collected, then added in order: the same sums whatever the threads.
-        x.par_chunks(64 * c).map(part).collect::<Vec<_>>().into_iter().fold(vec![0.0; c], plus)
-    };
-    let mean: Vec<f32> = sum(x, &|_, x| x).iter().map(|s| (s / times as f64) as f32).collect();
-    let var = sum(x, &|i, x| (x - mean[i]) * (x - mean[i]));
-    let scale = |i: usize| f64::from(norm.gamma[i]) / (var[i] / times as f64 + f64::from(norm.eps)).sqrt();
-    let scale: Vec<f32> = (0..c).map(|i| scale(i) as f32).collect();
-    x.par_chunks_mut(64 * c).for_each(|rows| {
+    let room = room.at_least((times.div_ceil(PART) + 2) * c);
+    let (ends, sums) = room.split_at_mut(2 * c);
+    let (mean, scale) = ends.split_at_mut(c);
+
+    add_up(x, c, PART, sums, |_, x| x);
+    for (i, mean) in mean.iter_mut().enumerate() {
+        *mean = (total(sums, c, i) / times as f64) as f32;
+    }
+    add_up(x, c, PART, sums, |i, x| (x - mean[i]) * (x - mean[i]));
+    for (i, scale) in scale.iter_mut().enumerate() {
+        let variance = total(sums, c, i) / times as f64;
+        *scale = (f64::from(norm.gamma[i]) / (variance + f64::from(norm.eps)).sqrt()) as f32;
+    }
+    x.par_chunks_mut(PART * c).for_each(|rows| {
         for row in rows.chunks_exact_mut(c) {
             for (i, x) in row.iter_mut().enumerate() {
                 *x = (*x - mean[i]) * scale[i] + norm.beta[i];
@@ -82,6 +75,23 @@ pub fn group_norm_gelu(tier: Tier, norm: &Norm<'_>, x: &mut [f32]) -> Result<()>
         tier.run(Gelu(rows));
     });
     Ok(())
+}
+
+/// A row of sums of `f(channel, x)` for every `part` rows of x `(T, C)`.
+fn add_up(x: &[f32], c: usize, part: usize, sums: &mut [f32], f: impl Fn(usize, f32) -> f32 + Sync) {
+    x.par_chunks(part * c).zip(sums.par_chunks_mut(c)).for_each(|(rows, sums)| {
+        sums.fill(0.0);
+        for row in rows.chunks_exact(c) {
+            for (i, (sum, &x)) in sums.iter_mut().zip(row).enumerate() {
+                *sum += f(i, x);
+            }
+        }
+    });
+}
+
+/// One channel's sums, in order: the same whatever the threads.
+fn total(sums: &[f32], c: usize, channel: usize) -> f64 {
+    sums.iter().skip(channel).step_by(c).fold(0.0, |all, &sum| all + f64::from(sum))
 }
 
 /// LayerNorm of whole rows on one thread.

@@ -52,8 +52,8 @@ impl Aligned {
         Some(pages)
     }
 
-    /// At least `len` floats with unspecified content.
-    pub(super) fn at_least(&mut self, len: usize) -> &mut [f32] {
+    /// `len` floats of unspecified content, in the memory at hand if that is enough.
+    pub fn at_least(&mut self, len: usize) -> &mut [f32] {
         if self.len < len {
             *self = Self::zeros(len);
         }

@@ -1,24 +1,27 @@
-//! The transformer's layers as one call of the kernels: what they need to know.
+//! The transformer's layers on a batch that stays in the kernels' own order from the first to the last.
+//!
+//! [`Stack::enter`] brings a batch in, [`Stack::layer`] takes it through one layer, [`Stack::leave`] brings it out. The
+//! residual stream and all that passes between the products lie in a [`Space`], which its owner keeps for the next batch.
 
 mod panels;
 
 use super::{Layout, Norm, PackedWeight, PanelMask, amx, misfit};
 use crate::Result;
-use std::{borrow::Cow, ops::Range};
+use std::{ops::Range, sync::Arc};
 
 /// A weight as the rows of each segment see it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Gated<'a> {
     /// W `(out, in)`, in one layout for all.
     pub weight: &'a PackedWeight,
     /// b `(out,)`.
     pub bias: &'a [f32],
     /// A mask per segment; `None` is open.
-    pub masks: Vec<Option<Cow<'a, PanelMask>>>,
+    pub masks: &'a [Option<Arc<PanelMask>>],
 }
 
 /// One layer's parameters.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
     /// Queries, keys, values.
     pub qkv: [Gated<'a>; 3],
@@ -32,21 +35,30 @@ pub struct Layer<'a> {
     pub norms: [Norm<'a>; 2],
 }
 
-/// All layers, and what they need to know of a batch.
-#[derive(Debug)]
+/// What all layers need to know of the model and of a batch.
+#[derive(Clone, Copy, Debug)]
 pub struct Stack<'a> {
-    /// The layers in order.
-    pub layers: &'a [Layer<'a>],
+    /// Where the weights lie.
+    pub layout: Layout,
+    /// D.
+    pub width: usize,
     /// Norms before the sums, or after.
     pub pre_norm: bool,
     /// Attention heads.
     pub heads: usize,
-    /// After the last layer, if any.
-    pub last: Option<Norm<'a>>,
     /// Batch rows of each segment, in order.
     pub segments: &'a [Range<usize>],
     /// Real frames of each batch row.
     pub lengths: &'a [usize],
+}
+
+/// A batch inside a stack, and the buffers it needs there.
+#[derive(Default)]
+pub struct Space {
+    /// Frames of each batch row.
+    times: usize,
+    panels: panels::Space,
+    tiles: amx::Space,
 }
 
 impl Layer<'_> {
@@ -59,51 +71,94 @@ impl Layer<'_> {
 }
 
 impl Stack<'_> {
-    /// x `(B, T, D)` to y `(B, T, D)` through all layers, over the current rayon pool. Frames past an
-    /// utterance's length are no one's keys, and mean nothing in y.
+    /// x `(B, T, D)` comes in, over the current rayon pool as all that follows.
+    ///
+    /// # Errors
+    /// Rows, segments and lengths that do not fit each other.
+    pub fn enter(&self, x: &[f32], space: &mut Space) -> Result<()> {
+        let (batch, d) = (self.lengths.len(), self.width);
+        let times = x.len() / (batch * d).max(1);
+        let covered = self.segments.last().map_or(0, |s| s.end) == batch
+            && self.segments.windows(2).all(|s| s[0].end == s[1].start);
+        let known = self.lengths.iter().all(|l| *l <= times);
+        if x.len() != batch * times * d || !covered || !known {
+            return Err(misfit(format!(
+                "rows of width {d} on batch {batch}, covered to {:?}, lengths {:?}: x has {} elements",
+                self.segments.last(),
+                self.lengths,
+                x.len()
+            )));
+        }
+        space.times = times;
+        match self.layout {
+            _ if x.is_empty() => {}
+            Layout::Tiles => amx::enter(self, x, times, &mut space.tiles),
+            Layout::Panels(_) => panels::enter(x, &mut space.panels),
+        }
+        Ok(())
+    }
+
+    /// What [came in](Self::enter) goes through one layer. Frames past an utterance's length are no one's keys, and
+    /// mean nothing.
     ///
     /// # Errors
     /// Parts that do not fit each other, or, in tiles, widths that are not whole steps of 32.
-    pub fn run(&self, x: &[f32], y: &mut [f32]) -> Result<()> {
-        let d = self.width(x, y)?;
-        match self.layers[0].out.weight.layout() {
-            _ if x.is_empty() => Ok(()),
-            Layout::Tiles => amx::stack(self, x, y),
-            Layout::Panels(tier) => panels::stack(self, tier, d, x, y),
+    pub fn layer(&self, layer: &Layer<'_>, space: &mut Space) -> Result<()> {
+        self.check(layer)?;
+        match self.layout {
+            _ if space.times * self.lengths.len() == 0 => Ok(()),
+            Layout::Tiles => {
+                amx::layer(self, layer, space.times, &mut space.tiles);
+                Ok(())
+            }
+            Layout::Panels(tier) => panels::layer(self, layer, tier, space.times, &mut space.panels),
         }
     }
 
-    /// D, if everything fits.
-    pub(super) fn width(&self, x: &[f32], y: &[f32]) -> Result<usize> {
-        let batch = self.lengths.len();
-        let Some(first) = self.layers.first() else { return Err(misfit("a stack of no layers".into())) };
-        let (d, inner) = (first.out.weight.outputs(), first.up.weight.outputs());
-        let layout = first.out.weight.layout();
+    /// What went through comes out as y `(B, T, D)`, after a last norm if there is one.
+    ///
+    /// # Errors
+    /// A norm or y of another size.
+    pub fn leave(&self, last: Option<&Norm<'_>>, y: &mut [f32], space: &mut Space) -> Result<()> {
+        let (batch, d) = (self.lengths.len(), self.width);
+        let normed = last.is_none_or(|n| n.gamma.len() == d && n.beta.len() == d);
+        if y.len() != batch * space.times * d || !normed {
+            return Err(misfit(format!(
+                "{batch} x {} rows of width {d} into {} elements",
+                space.times,
+                y.len()
+            )));
+        }
+        match self.layout {
+            _ if y.is_empty() => Ok(()),
+            Layout::Tiles => {
+                amx::leave(self, last, y, space.times, &mut space.tiles);
+                Ok(())
+            }
+            Layout::Panels(tier) => panels::leave(last, tier, y, &mut space.panels),
+        }
+    }
+
+    /// Whether a layer fits the stack.
+    fn check(&self, layer: &Layer<'_>) -> Result<()> {
+        let (d, inner, layout) = (self.width, layer.up.weight.outputs(), self.layout);
         let gated = |g: &Gated<'_>, out, inputs| {
             (g.weight.outputs(), g.weight.inputs(), g.weight.layout()) == (out, inputs, layout)
                 && g.bias.len() == out
                 && g.masks.len() == self.segments.len()
                 && g.masks.iter().flatten().all(|m| (m.rows(), m.cols(), m.layout()) == (out, inputs, layout))
         };
-        let fits = |l: &Layer<'_>| {
-            l.qkv.iter().chain([&l.out]).all(|g| gated(g, d, d))
-                && gated(&l.up, inner, d)
-                && gated(&l.down, d, inner)
-                && l.norms.iter().chain(&self.last).all(|n| n.gamma.len() == d && n.beta.len() == d)
-        };
-        let whole = x.len() == y.len() && x.len().is_multiple_of((batch * d).max(1));
-        let times = x.len() / (batch * d).max(1);
-        let covered = self.segments.last().map_or(0, |s| s.end) == batch
-            && self.segments.windows(2).all(|s| s[0].end == s[1].start);
-        let known = self.lengths.iter().all(|l| *l <= times);
-        match first.serves(self.heads) && whole && covered && known && self.layers.iter().all(fits) {
-            true => Ok(d),
+        let fits = layer.qkv.iter().chain([&layer.out]).all(|g| gated(g, d, d))
+            && gated(&layer.up, inner, d)
+            && gated(&layer.down, d, inner)
+            && layer.norms.iter().all(|n| n.gamma.len() == d && n.beta.len() == d);
+        match fits && layer.serves(self.heads) {
+            true => Ok(()),
             false => Err(misfit(format!(
-                "{} layers of width {d} ({inner} inside, {} heads) on batch {batch}: x has {} elements, y {}",
-                self.layers.len(),
+                "a layer of width {} ({inner} inside) among those of {d} with {} heads, {layout:?}, {} segments",
+                layer.out.weight.outputs(),
                 self.heads,
-                x.len(),
-                y.len()
+                self.segments.len()
             ))),
         }
     }

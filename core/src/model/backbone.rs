@@ -158,7 +158,7 @@ impl Backbone {
             let weight = linear.pack(layout)?;
             self.weights.replace(linear.name(), weight);
         }
-        for name in self.encoder.pack_positional(layout)? {
+        for name in self.encoder.pack(layout)? {
             self.weights.remove(&name);
         }
         self.extractor.pack(layout)?;

@@ -43,9 +43,18 @@ impl Level {
 
     /// A stretch of the utterance at that level.
     pub fn apply(&self, stretch: &[f32]) -> Vec<f32> {
+        let mut levelled = vec![0.0; stretch.len()];
+        self.apply_to(stretch, &mut levelled);
+        levelled
+    }
+
+    /// The same into `to`, which is as long.
+    pub(crate) fn apply_to(&self, stretch: &[f32], to: &mut [f32]) {
         if *self == Self::NONE {
-            return stretch.to_vec();
+            return to.copy_from_slice(stretch);
         }
-        stretch.iter().map(|v| ((f64::from(*v) - self.mean) * self.scale) as f32).collect()
+        for (to, x) in to.iter_mut().zip(stretch) {
+            *to = ((f64::from(*x) - self.mean) * self.scale) as f32;
+        }
     }
 }

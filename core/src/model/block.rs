@@ -4,10 +4,11 @@ use super::{config::Config, noise::Noise, noise::Site, ops, schema::Weights};
 use crate::{
     Result,
     gate::{Gates, Segment},
-    kernels::{self, Layer, tensor},
+    kernels::{self, Layer, PanelMask, tensor},
     linear::{GatedLinear, Param},
 };
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
+use std::sync::Arc;
 
 /// Where the forward pass stands: what every layer needs besides its input.
 pub(crate) struct Pass<'a> {
@@ -66,6 +67,12 @@ impl Norm {
         })
     }
 
+    /// One that only normalises: nothing of it is learnt, replaced or stored.
+    pub(crate) fn plain(width: usize, eps: f64, device: &Device) -> Result<Self> {
+        let weight = Param::new("", Tensor::ones(width, DType::F32, device)?);
+        Ok(Self { weight, bias: Param::new("", Tensor::zeros(width, DType::F32, device)?), eps })
+    }
+
     /// `x` normalised, in type `to`: that of the products that read it, or f32 where it is added to.
     pub(crate) fn forward(&self, x: &Tensor, gates: &Gates, to: DType) -> Result<Tensor> {
         ops::layer_norm(x, self.weight.get(gates), self.bias.get(gates), self.eps, to)
@@ -75,23 +82,16 @@ impl Norm {
         (self.weight.get(gates).clone(), self.bias.get(gates).clone(), self.eps as f32)
     }
 
-    /// Scale and shift as the kernels take them.
-    pub(crate) fn values(&self, gates: &Gates) -> Result<NormValues> {
-        let [gamma, beta] = [&self.weight, &self.bias].map(|param| param.get(gates).to_vec1());
-        Ok(NormValues { gamma: gamma?, beta: beta?, eps: self.eps as f32 })
+    /// Reads scale and shift out for the kernels.
+    pub(crate) fn pack(&mut self) -> Result<()> {
+        self.weight.pack()?;
+        self.bias.pack()
     }
-}
 
-/// A norm's numbers.
-pub(crate) struct NormValues {
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
-    eps: f32,
-}
-
-impl NormValues {
-    pub(crate) fn as_kernel(&self) -> kernels::Norm<'_> {
-        kernels::Norm { gamma: &self.gamma, beta: &self.beta, eps: self.eps }
+    /// Scale and shift as the kernels take them, once packed.
+    pub(crate) fn kernel(&self) -> Option<kernels::Norm<'_>> {
+        let (gamma, beta) = self.weight.values().zip(self.bias.values())?;
+        Some(kernels::Norm { gamma, beta, eps: self.eps as f32 })
     }
 }
 
@@ -136,29 +136,33 @@ impl Block {
         self.heads
     }
 
-    /// Its norms' numbers.
-    pub(crate) fn norms(&self, gates: &Gates) -> Result<[NormValues; 2]> {
-        Ok([self.norm.values(gates)?, self.final_norm.values(gates)?])
+    /// This layer as the kernels take it, under `masks`, [those of its linears](Self::masks) one after the other;
+    /// `None` where a weight is not packed, or its width is no whole step.
+    pub(crate) fn layer<'a>(&'a self, masks: &'a [Option<Arc<PanelMask>>]) -> Option<Layer<'a>> {
+        let each = masks.len() / 6;
+        let gated = |i: usize, linear: &'a GatedLinear| linear.gated(&masks[i * each..(i + 1) * each]);
+        let [q, k, v] = &self.qkv;
+        let layer = Layer {
+            qkv: [gated(0, q)?, gated(1, k)?, gated(2, v)?],
+            out: gated(3, &self.out)?,
+            up: gated(4, &self.up)?,
+            down: gated(5, &self.down)?,
+            norms: [self.norm.kernel()?, self.final_norm.kernel()?],
+        };
+        layer.serves(self.heads).then_some(layer)
     }
 
-    /// This layer as the kernels take a whole one; `None` where a weight is not packed, or its width is no whole step.
-    pub(crate) fn layer<'a>(
-        &'a self,
-        norms: &'a [NormValues; 2],
-        segments: &'a [Segment],
-    ) -> Result<Option<Layer<'a>>> {
+    /// The masks of each linear in turn, one of each segment, in place of what `to` holds.
+    pub(crate) fn masks(&self, segments: &[Segment], to: &mut Vec<Option<Arc<PanelMask>>>) -> Result<()> {
+        to.clear();
         let [q, k, v] = &self.qkv;
-        let mut gated = Vec::with_capacity(6);
-        for linear in [q, k, v, &self.out, &self.up, &self.down] {
-            match linear.gated(segments)? {
-                Some(g) => gated.push(g),
-                None => return Ok(None),
-            }
-        }
-        let Ok([q, k, v, out, up, down]) = <[_; 6]>::try_from(gated) else { return Ok(None) };
-        let norms = [norms[0].as_kernel(), norms[1].as_kernel()];
-        let layer = Layer { qkv: [q, k, v], out, up, down, norms };
-        Ok(layer.serves(self.heads).then_some(layer))
+        [q, k, v, &self.out, &self.up, &self.down].into_iter().try_for_each(|l| l.masks(segments, to))
+    }
+
+    /// Reads its norms out for the kernels.
+    pub(crate) fn pack_norms(&mut self) -> Result<()> {
+        self.norm.pack()?;
+        self.final_norm.pack()
     }
 
     /// Its six linears.

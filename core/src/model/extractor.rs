@@ -6,12 +6,24 @@ use super::{
     schema::Weights,
 };
 use crate::{
-    Result,
-    kernels::{After, Conv, Layout, Norm, PackedWeight, Tier, tensor},
+    Error, Result,
+    kernels::{After, Aligned, Conv, Layout, Norm, PackedWeight, Tier, conv, norm::group_norm_gelu, tensor},
 };
 use candle_core::{DType, Tensor};
+use smallvec::SmallVec;
 
 const EPS: f64 = 1e-5;
+
+/// Frames made between two pauses: 5 s.
+pub(super) const SLICE_FRAMES: usize = 250;
+
+/// What group norm needs, kept for the next batch.
+#[derive(Default)]
+pub(crate) struct Room {
+    /// The first layer's output of a whole row.
+    first: Aligned,
+    sums: Aligned,
+}
 
 /// Convolution, norm, GELU; repeated. On the CPU in the kernels' form, else as tensors.
 #[derive(Debug)]
@@ -89,28 +101,83 @@ impl Extractor {
         Ok(())
     }
 
-    /// (B, S) to (B, T, C).
-    pub(crate) fn forward(&self, samples: &Tensor) -> Result<Tensor> {
-        let x = samples.unsqueeze(2)?;
-        match self {
-            Self::Tensors(blocks, over) => blocks.iter().try_fold(x, |x, block| block.forward(&x, *over)),
-            Self::Packed(blocks, ExtractorNorm::Layer) => {
-                let layers: Vec<_> = blocks.iter().map(|b| b.layer(true)).collect();
-                Ok(tensor::chain(&x, &layers, None)?)
-            }
-            // The first norm looks at all of time, so the chain is cut behind it.
-            Self::Packed(blocks, ExtractorNorm::Group) => {
-                let layers: Vec<_> = blocks.iter().map(|b| b.layer(false)).collect();
-                let over_time = blocks.first().and_then(Packed::norm);
-                let after = if over_time.is_some() { After::None } else { After::Gelu };
-                let x = tensor::chain(&x, &[Conv { after, ..layers[0] }], over_time.as_ref())?;
-                match &layers[1..] {
-                    [] => Ok(x),
-                    rest => Ok(tensor::chain(&x, rest, None)?),
-                }
-            }
-        }
+    /// Whether it [runs](Self::run) on the kernels; else it goes [`forward`](Self::forward).
+    pub(crate) fn is_packed(&self) -> bool {
+        matches!(self, Self::Packed(..))
     }
+
+    /// (B, S) to (B, T, C), as tensors.
+    pub(crate) fn forward(&self, samples: &Tensor) -> Result<Tensor> {
+        let Self::Tensors(blocks, over) = self else { return Err(misplaced()) };
+        blocks.iter().try_fold(samples.unsqueeze(2)?, |x, block| block.forward(&x, *over))
+    }
+
+    /// Samples (B, S), of whose rows `lengths` are real, to y (B, T, C), on the kernels. `pause` is called every few
+    /// seconds of long audio: a frame sees no more than its receptive field, so time may be cut.
+    ///
+    /// Group norm looks at a whole row, so with it rows run one by one and without their padding; a batch then equals
+    /// its rows alone, always.
+    ///
+    /// # Errors
+    /// Lengths that do not fit; those of `pause`.
+    pub(crate) fn run(
+        &self,
+        samples: &[f32],
+        lengths: &[usize],
+        y: &mut [f32],
+        room: &mut Room,
+        pause: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let Self::Packed(blocks, over) = self else { return Err(misplaced()) };
+        let whole = *over == ExtractorNorm::Group;
+        let layers: SmallVec<[Conv<'_>; 8]> = blocks.iter().map(|block| block.layer(!whole)).collect();
+        let width = samples.len() / lengths.len().max(1);
+        let frames = |times: usize| layers.iter().fold(times, |times, layer| layer.frames(times));
+        if !whole {
+            return (0..frames(width)).step_by(SLICE_FRAMES).try_for_each(|from| {
+                pause()?;
+                conv::chain_frames(&layers, lengths.len(), samples, y, from..from + SLICE_FRAMES)
+            });
+        }
+        pause()?;
+        let field = layers.iter().rev().fold(1, |f, layer| (f - 1) * layer.stride + layer.kernel);
+        let (row, channels) =
+            (y.len() / lengths.len().max(1), y.len() / (lengths.len() * frames(width)).max(1));
+        let over_time = blocks.first().and_then(Packed::norm);
+        let rows = samples.chunks_exact(width.max(1)).zip(y.chunks_exact_mut(row.max(1)));
+        for ((samples, y), length) in rows.zip(lengths) {
+            let real = (*length).max(field).min(width);
+            let (y, rest) = y.split_at_mut(frames(real) * channels);
+            rest.fill(0.0);
+            over_whole_row(&layers, over_time.as_ref(), &samples[..real], y, room)?;
+        }
+        Ok(())
+    }
+}
+
+/// A chain whose first norm looks at all of time: cut behind it.
+fn over_whole_row(
+    layers: &[Conv<'_>],
+    over_time: Option<&Norm<'_>>,
+    x: &[f32],
+    y: &mut [f32],
+    Room { first, sums }: &mut Room,
+) -> Result<()> {
+    let Some(norm) = over_time else { return conv::chain(layers, 1, x, y) };
+    let bare = Conv { after: After::None, ..layers[0] };
+    let len = bare.frames(x.len() / bare.channels()) * bare.weight.outputs();
+    let first = first.at_least(len);
+    conv::chain(&[bare], 1, x, first)?;
+    group_norm_gelu(Tier::best(), norm, first, sums)?;
+    match &layers[1..] {
+        [] => y.copy_from_slice(first),
+        rest => conv::chain(rest, 1, first, y)?,
+    }
+    Ok(())
+}
+
+fn misplaced() -> Error {
+    Error::Model("the extractor is asked for in the form that it does not have".into())
 }
 
 impl Packed {

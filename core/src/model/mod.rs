@@ -15,6 +15,8 @@ mod head;
 mod identity;
 mod noise;
 pub mod ops;
+mod positional;
+mod room;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -25,3 +27,4 @@ pub use checkpoint::{OwnHead, Source, convert, hub_packs};
 pub use config::{Config, ExtractorNorm, PositionalConv};
 pub use head::Head;
 pub use noise::{Noise, Site};
+pub(crate) use room::{Hidden, Room};

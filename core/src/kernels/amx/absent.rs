@@ -1,13 +1,16 @@
 //! Where there is no AMX to compile for: no layout of tiles ever comes to be, so none of this is reached.
 
-use super::{Conv, Positional, Segment, Stack, linear::Linear, misfit, scratch};
-use crate::Result;
+use super::{
+    Conv, Layer, Norm, Positional, Stack,
+    linear::{Linear, Segments},
+    scratch,
+};
 
 pub(super) fn available() -> bool {
     false
 }
 
-pub(super) fn linear(_: &Linear<'_>, _: &[f32], _: &[Segment<'_>], _: &mut [f32]) {}
+pub(super) fn linear(_: &Linear<'_>, _: &[f32], _: &Segments<'_, '_>, _: &mut [f32]) {}
 
 pub(super) fn piece(_: &[Conv<'_>], _: &[f32], _: &mut [f32], _: &mut scratch::Scratch) {}
 
@@ -15,6 +18,11 @@ pub(super) fn piece(_: &[Conv<'_>], _: &[f32], _: &mut [f32], _: &mut scratch::S
 pub(super) unsafe fn positional(_: &Positional<'_>, _: usize, _: &[f32], _: *mut f32, _: &mut scratch::Pack) {
 }
 
-pub(super) fn stack(_: &Stack<'_>, _: &[f32], _: &mut [f32]) -> Result<()> {
-    Err(misfit("no AMX for this target".into()))
-}
+#[derive(Default)]
+pub(super) struct Space;
+
+pub(super) fn enter(_: &Stack<'_>, _: &[f32], _: usize, _: &mut Space) {}
+
+pub(super) fn layer(_: &Stack<'_>, _: &Layer<'_>, _: usize, _: &mut Space) {}
+
+pub(super) fn leave(_: &Stack<'_>, _: Option<&Norm<'_>>, _: &mut [f32], _: usize, _: &mut Space) {}

@@ -29,8 +29,8 @@ pub(super) fn attention(
     y: &mut Rows,
 ) {
     let y = y.start();
-    let tasks: Vec<_> = (0..lengths.len()).flat_map(|b| (0..heads).map(move |h| (b, h))).collect();
-    tasks.into_par_iter().with_max_len(1).for_each(|(b, h)| {
+    (0..lengths.len() * heads).into_par_iter().with_max_len(1).for_each(|i| {
+        let (b, h) = (i / heads, i % heads);
         let of = |rows: &Rows| Head { at: rows.from(b * times).at, half: rows.half(), step: h * width / 32 };
         let task =
             Task { q: of(qkv[0]), k: of(qkv[1]), v: of(qkv[2]), steps: width / 32, times, keys: lengths[b] };

@@ -8,7 +8,9 @@ use super::{
     tile::Tiles,
 };
 use crate::kernels::{
-    Activation, PackedWeight, PanelMask, linear::Linear, linear::Segment, linear::blocks, scratch,
+    Activation, PackedWeight, PanelMask,
+    linear::{Linear, Segment, Segments, blocks},
+    scratch::{self, Shared},
 };
 use rayon::prelude::*;
 use std::{cell::Cell, ops::Range};
@@ -51,73 +53,88 @@ impl<S: Sink> Sink for From<'_, S> {
     }
 }
 
-/// Runs all jobs over the current pool.
+/// Runs jobs `0..count` over the current pool.
 ///
 /// # Safety
 /// The sinks' rows and panels are writable, disjoint among the jobs, and no one else's; weights are tiles,
 /// masks fit them, and the left side is as wide as each weight.
-pub(super) unsafe fn products<S: Sink + Sync>(left: &Rows, jobs: &[Job<'_, S>]) {
+pub(super) unsafe fn products<'a, S: Sink + Sync>(
+    left: &Rows,
+    count: usize,
+    job: impl Fn(usize) -> Job<'a, S> + Sync,
+) {
     let threads = rayon::current_num_threads();
     // A deep K is cut, and each of a task's panels keeps its sums between the parts, so fewer rows there; and
     // few tasks, since each reads all of the left side anew.
-    let deep = jobs.iter().any(|job| job.weight.inputs() > 32 * DEEP);
+    let deep = (0..count).any(|i| job(i).weight.inputs() > 32 * DEEP);
     let (tall, each) = if deep { (TALL / 2, 2) } else { (TALL, 4) };
-    let all: usize = jobs.iter().map(|job| job.rows.len().div_ceil(tall)).sum();
+    let all: usize = (0..count).map(|i| job(i).rows.len().div_ceil(tall)).sum();
     // Enough tasks that all threads have work to the end; a task's first panel and last rows are not hidden.
     let groups = if threads == 1 { 1 } else { (threads * each).div_ceil(all.max(1)) };
-    let mut tasks = Vec::with_capacity(all * groups);
-    for job in jobs {
+    let cut = |job: &Job<'_, S>| {
         let panels = job.weight.outputs().div_ceil(32);
-        let wide = panels.div_ceil(groups).max(4);
-        for panels in blocks(0..panels, wide, 1) {
-            tasks.extend(blocks(job.rows.clone(), tall, 32).map(|rows| (job, rows, panels.clone())));
+        (blocks(job.rows.clone(), tall, 32), blocks(0..panels, panels.div_ceil(groups).max(4), 1))
+    };
+    let tasks = |job: &Job<'_, S>| {
+        let (rows, panels) = cut(job);
+        rows.len() * panels.len()
+    };
+    // A task is worked out from its number: no list of them is made.
+    (0..(0..count).map(|i| tasks(&job(i))).sum()).into_par_iter().with_max_len(1).for_each(|mut task| {
+        for job in (0..count).map(&job) {
+            if task >= tasks(&job) {
+                task -= tasks(&job);
+                continue;
+            }
+            let (rows, panels) = cut(&job);
+            let (rows, panels) = (rows.part(task % rows.len()), panels.part(task / rows.len()));
+            let block = Block {
+                left: left.from(rows.start),
+                rows: rows.len(),
+                weights: job.weight.tiles(),
+                mask: job.mask.map(PanelMask::words),
+                panels,
+                deep: DEEP,
+                sink: From { sink: &job.sink, first: rows.start },
+            };
+            // SAFETY: tiles exist only where AMX does; the rest is the caller's.
+            return scratch::with(|s| unsafe { block.run(&Tiles::configure(), &mut s.pack) });
         }
-    }
-    tasks.into_par_iter().with_max_len(1).for_each(|(job, rows, panels)| {
-        if rows.is_empty() {
-            return;
-        }
-        let block = Block {
-            left: left.from(rows.start),
-            rows: rows.len(),
-            weights: job.weight.tiles(),
-            mask: job.mask.map(PanelMask::words),
-            panels,
-            deep: DEEP,
-            sink: From { sink: &job.sink, first: rows.start },
-        };
-        // SAFETY: tiles exist only where AMX does; the rest is the caller's.
-        scratch::with(|s| unsafe { block.run(&Tiles::configure(), &mut s.pack) });
     });
 }
 
 /// [`linear()`](super::super::linear()) for tiles, its arguments checked.
-pub(in crate::kernels) fn linear(layer: &Linear<'_>, x: &[f32], segments: &[Segment<'_>], y: &mut [f32]) {
+pub(in crate::kernels) fn linear(layer: &Linear<'_>, x: &[f32], segments: &Segments<'_, '_>, y: &mut [f32]) {
     thread_local!(static ROWS: Cell<Rows> = Cell::default());
     let (n, k) = (layer.weight.outputs(), layer.weight.inputs());
     let mut left = ROWS.take();
     // Each segment starts on a whole tile.
-    left.fit(segments.iter().map(|s| s.rows.len().next_multiple_of(16)).sum(), k);
+    let tall = |i: usize| (segments.at)(i).rows.len().next_multiple_of(16);
+    left.fit((0..segments.count).map(tall).sum(), k);
     let mut first = 0;
-    let jobs = segments.iter().map(|Segment { rows, mask }| {
+    for i in 0..segments.count {
+        let rows = (segments.at)(i).rows;
         left.narrow(first, &x[rows.start * k..rows.end * k], k);
-        let job = Job {
+        first += tall(i);
+    }
+    let out = Shared::new(y);
+    let job = |i: usize| {
+        let first: usize = (0..i).map(tall).sum();
+        let Segment { rows, mask } = (segments.at)(i);
+        Job {
             weight: layer.weight,
-            mask: *mask,
+            mask,
             rows: first..first + rows.len(),
             sink: ToRows {
                 finish: Finish { bias: layer.bias, gelu: layer.activation == Activation::Gelu },
-                at: y.as_mut_ptr().wrapping_add(rows.start * n).wrapping_sub(first * n),
+                at: out.at(rows.start * n).wrapping_sub(first * n),
                 stride: n,
                 width: n,
                 add: layer.add,
             },
-        };
-        first += rows.len().next_multiple_of(16);
-        job
-    });
-    let jobs: Vec<_> = jobs.collect();
+        }
+    };
     // SAFETY: segments are disjoint rows of y; `check` held shapes and masks against the weight.
-    unsafe { products(&left, &jobs) };
+    unsafe { products(&left, segments.count, job) };
     ROWS.set(left);
 }

@@ -10,7 +10,7 @@
 //! write. `columns` has 32 channels of all of time, then the next 32: there 16 rows at any start and any
 //! stride are a tile, which is what a convolution reads, tap by tap, without a copy.
 //!
-//! [`stack()`] takes a batch through the transformer without leaving these orders: the residual stream in
+//! `stack` takes a batch through the transformer without leaving these orders: the residual stream in
 //! f32, everything between two products in bf16. Rows are independent: a row's sums are added in the same
 //! order whatever stands beside it, so a batch equals its rows alone bit for bit.
 #![allow(unsafe_code)]
@@ -29,7 +29,7 @@ mod tile;
 
 pub(super) use conv::{piece, positional};
 pub(super) use linear::linear;
-pub(super) use stack::stack;
+pub(super) use stack::{Space, enter, layer, leave};
 use tile::TILE;
 
 use std::{

@@ -17,9 +17,8 @@ impl Rows {
     /// Makes room for `rows` rows, `width` wide, of unspecified content.
     pub(super) fn fit(&mut self, rows: usize, width: usize) {
         self.rows = rows.next_multiple_of(16);
-        if self.steps.len() != width.div_ceil(32) {
-            self.steps = (0..width.div_ceil(32) as u32).map(|s| s * TILE as u32).collect();
-        }
+        self.steps.clear();
+        self.steps.extend((0..width.div_ceil(32) as u32).map(|s| s * TILE as u32));
         self.data.at_least(self.rows * self.steps.len() * 16);
     }
 

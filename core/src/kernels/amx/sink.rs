@@ -72,6 +72,13 @@ pub(super) struct ToRows<'a> {
     pub(super) add: bool,
 }
 
+impl ToRows<'_> {
+    /// The same place, for sums that are finished otherwise.
+    pub(super) fn after<'f>(&self, finish: Finish<'f>) -> ToRows<'f> {
+        ToRows { finish, at: self.at, stride: self.stride, width: self.width, add: self.add }
+    }
+}
+
 // SAFETY: an address; whoever runs a product vouches that no two threads write the same output.
 unsafe impl Send for ToRows<'_> {}
 // SAFETY: as above.

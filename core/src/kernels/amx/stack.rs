@@ -18,85 +18,101 @@ use super::{
     rows::{Rows, Start},
     sink::{Finish, Sink, ToRows, ToTiles},
 };
-use crate::{
-    Result,
-    kernels::{Aligned, Norm, Stack, stack::Gated},
+use crate::kernels::{
+    Aligned, Norm,
+    stack::{Gated, Layer, Stack},
 };
 use rayon::prelude::*;
-use std::{arch::x86_64::*, cell::Cell, slice::from_ref};
+use std::{arch::x86_64::*, slice::from_ref};
 
-/// What a thread that runs batches keeps between them.
+/// The buffers of a batch.
 #[derive(Default)]
-struct Space {
+pub(in crate::kernels) struct Space {
     x: Aligned,
     h: Rows,
     qkv: [Rows; 3],
     u: Rows,
 }
 
-/// [`Stack::run`] on tiles.
-pub(in crate::kernels) fn stack(stack: &Stack<'_>, x: &[f32], y: &mut [f32]) -> Result<()> {
-    thread_local!(static SPACE: Cell<Space> = Cell::default());
-    let batch = stack.lengths.len();
-    let width = stack.width(x, y)?;
-    let times = x.len() / (batch * width).max(1);
-    if x.is_empty() {
-        return Ok(());
-    }
-    let mut space = SPACE.take();
-    // From inside the pool: each of the hundreds of calls to come then finds its threads awake.
-    rayon::scope(|_| stack.through(x, y, batch, times, width, &mut space));
-    SPACE.set(space);
-    Ok(())
+/// Rows of an utterance, which starts on a whole tile; and floats from a row of x to the next, a little more than
+/// there are, or every row's start would fight over the same lines of L1.
+fn shape(times: usize, d: usize) -> (usize, usize) {
+    (times.next_multiple_of(16), d + 16)
 }
 
-impl Stack<'_> {
-    fn through(&self, from: &[f32], y: &mut [f32], batch: usize, times: usize, d: usize, space: &mut Space) {
-        let Space { x, h, qkv, u } = space;
-        // Each utterance starts on a whole tile; rows of x lie a little apart, or every row's start would
-        // fight over the same lines of L1.
-        let (tall, stride) = (times.next_multiple_of(16), d + 16);
-        let rows = batch * tall;
-        let x = x.at_least(rows * stride);
+/// [`Stack::enter`] on tiles.
+pub(in crate::kernels) fn enter(stack: &Stack<'_>, from: &[f32], times: usize, space: &mut Space) {
+    let (d, (tall, stride)) = (stack.width, shape(times, stack.width));
+    let rows = stack.lengths.len() * tall;
+    let Space { x, h, qkv, .. } = space;
+    let x = x.at_least(rows * stride);
+    h.fit(rows, d);
+    qkv.iter_mut().for_each(|part| part.fit(rows, d));
+    rayon::scope(|_| {
         x.par_chunks_mut(tall * stride).zip(from.par_chunks(times * d)).for_each(|(x, from)| {
             for (x, from) in x.chunks_exact_mut(stride).zip(from.chunks_exact(d)) {
                 x[..d].copy_from_slice(from);
             }
             x[times * stride..].fill(0.0);
         });
-        h.fit(rows, d);
-        u.fit(rows, self.layers[0].up.weight.outputs());
-        qkv.iter_mut().for_each(|part| part.fit(rows, d));
-        let add = ToRows { finish: Finish::default(), at: x.as_mut_ptr(), stride, width: d, add: true };
-        let to_x = |_, finish| ToRows { finish, ..add };
-        let parts: [Start; 3] = std::array::from_fn(|i| qkv[i].start());
-        let inner = u.start();
-        if !self.pre_norm {
+        if !stack.pre_norm {
             normed(x, stride, d, None, h, false);
         }
-        for layer in self.layers {
-            if self.pre_norm {
-                normed(x, stride, d, Some(&layer.norms[0]), h, false);
-            }
-            self.times(h, &layer.qkv, tall, false, |i, finish| ToTiles { finish, to: parts[i] });
-            attention([&qkv[0], &qkv[1], &qkv[2]], self.heads, d / self.heads, tall, self.lengths, h);
-            self.times(h, from_ref(&layer.out), tall, false, to_x);
-            normed(x, stride, d, Some(&layer.norms[usize::from(self.pre_norm)]), h, !self.pre_norm);
-            self.times(h, from_ref(&layer.up), tall, true, |_, finish| ToTiles { finish, to: inner });
-            self.times(u, from_ref(&layer.down), tall, false, to_x);
-            if !self.pre_norm {
-                normed(x, stride, d, Some(&layer.norms[1]), h, true);
-            }
-        }
+    });
+}
+
+/// [`Stack::layer`] on tiles.
+pub(in crate::kernels) fn layer(stack: &Stack<'_>, layer: &Layer<'_>, times: usize, space: &mut Space) {
+    // From inside the pool: each of the calls to come then finds its threads awake.
+    rayon::scope(|_| stack.through(layer, times, space));
+}
+
+/// [`Stack::leave`] on tiles.
+pub(in crate::kernels) fn leave(
+    stack: &Stack<'_>,
+    last: Option<&Norm<'_>>,
+    y: &mut [f32],
+    times: usize,
+    space: &mut Space,
+) {
+    let (d, (tall, stride)) = (stack.width, shape(times, stack.width));
+    let x = &space.x[..stack.lengths.len() * tall * stride];
+    rayon::scope(|_| {
         y.par_chunks_mut(times * d).zip(x.par_chunks(tall * stride)).for_each(|(y, x)| {
             for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(stride)) {
                 y.copy_from_slice(&x[..d]);
             }
         });
-        if let Some(last) = &self.last {
+        if let Some(last) = last {
             let rows = y.par_chunks_mut(16 * d);
             // SAFETY: tiles exist only where AVX-512 does; the norm's width was checked.
             rows.for_each(|rows| unsafe { in_place(rows, d, last) });
+        }
+    });
+}
+
+impl Stack<'_> {
+    fn through(&self, layer: &Layer<'_>, times: usize, space: &mut Space) {
+        let (d, (tall, stride)) = (self.width, shape(times, self.width));
+        let rows = self.lengths.len() * tall;
+        let Space { x, h, qkv, u } = space;
+        let x = x.at_least(rows * stride);
+        u.fit(rows, layer.up.weight.outputs());
+        let add = ToRows { finish: Finish::default(), at: x.as_mut_ptr(), stride, width: d, add: true };
+        let to_x = |_, finish| add.after(finish);
+        let parts: [Start; 3] = std::array::from_fn(|i| qkv[i].start());
+        let inner = u.start();
+        if self.pre_norm {
+            normed(x, stride, d, Some(&layer.norms[0]), h, false);
+        }
+        self.times(h, &layer.qkv, tall, false, |i, finish| ToTiles { finish, to: parts[i] });
+        attention([&qkv[0], &qkv[1], &qkv[2]], self.heads, d / self.heads, tall, self.lengths, h);
+        self.times(h, from_ref(&layer.out), tall, false, to_x);
+        normed(x, stride, d, Some(&layer.norms[usize::from(self.pre_norm)]), h, !self.pre_norm);
+        self.times(h, from_ref(&layer.up), tall, true, |_, finish| ToTiles { finish, to: inner });
+        self.times(u, from_ref(&layer.down), tall, false, to_x);
+        if !self.pre_norm {
+            normed(x, stride, d, Some(&layer.norms[1]), h, true);
         }
     }
 
@@ -107,19 +123,21 @@ impl Stack<'_> {
         weights: &'s [Gated<'s>],
         tall: usize,
         gelu: bool,
-        sink: impl Fn(usize, Finish<'s>) -> S,
+        sink: impl Fn(usize, Finish<'s>) -> S + Sync,
     ) {
-        let mut jobs = Vec::with_capacity(weights.len() * self.segments.len());
-        for (i, gated) in weights.iter().enumerate() {
-            jobs.extend(self.segments.iter().zip(&gated.masks).map(|(segment, mask)| Job {
+        let count = self.segments.len();
+        let job = |i: usize| {
+            let (weight, segment) = (i / count, i % count);
+            let (gated, rows) = (&weights[weight], &self.segments[segment]);
+            Job {
                 weight: gated.weight,
-                mask: mask.as_deref(),
-                rows: segment.start * tall..segment.end * tall,
-                sink: sink(i, Finish { bias: Some(gated.bias), gelu }),
-            }));
-        }
-        // SAFETY: `width` held the shapes; segments are disjoint rows, and each weight has its own place.
-        unsafe { products(left, &jobs) };
+                mask: gated.masks[segment].as_deref(),
+                rows: rows.start * tall..rows.end * tall,
+                sink: sink(weight, Finish { bias: Some(gated.bias), gelu }),
+            }
+        };
+        // SAFETY: `check` held the shapes; segments are disjoint rows, and each weight has its own place.
+        unsafe { products(left, weights.len() * count, job) };
     }
 }
 

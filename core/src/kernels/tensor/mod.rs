@@ -5,10 +5,10 @@ mod halves;
 mod rows;
 
 use super::{
-    Activation, Attention, Conv, Norm, PackedWeight, PanelMask, Positional, Segment, Stack, Tier, attention,
-    conv, linear::Linear, norm,
+    Activation, Attention, PackedWeight, PanelMask, Positional, Segment, Tier, attention, conv,
+    linear::Linear,
 };
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, bail};
 pub use halves::{NormTensors, attend_half, feed, gated, linear};
 use rows::{Gelu, LayerNorm, Softmax};
 use std::ops::Range;
@@ -37,7 +37,7 @@ pub fn on_cpu(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
 }
 
-/// [`norm::layer_norm`] over the last dimension.
+/// [`layer_norm`](super::norm::layer_norm) over the last dimension.
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -45,7 +45,7 @@ pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f32) -> Result
     x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, LayerNorm { eps })
 }
 
-/// [`norm::gelu`].
+/// [`gelu`](super::norm::gelu).
 ///
 /// # Errors
 /// The storage's.
@@ -83,20 +83,17 @@ pub fn positional(
     x.contiguous()?.apply_op2_no_bwd(&bias.contiguous()?, &PositionalOp { weights, kernel, gelu })
 }
 
-/// [`conv::chain`] of x `(B, T, C)`, then, if given, a GroupNorm over time with GELU on each utterance.
+/// Lends the elements of an f32 tensor on the CPU to `f`, for kernels that need no operation of candle's.
 ///
 /// # Errors
-/// Shapes that do not fit.
-pub fn chain(x: &Tensor, layers: &[Conv<'_>], over_time: Option<&Norm<'_>>) -> Result<Tensor> {
-    x.contiguous()?.apply_op1_no_bwd(&Chain { layers, over_time })
-}
-
-/// [`Stack::run`] on x `(B, T, D)`.
-///
-/// # Errors
-/// Parts that do not fit.
-pub fn stack(x: &Tensor, stack: &Stack<'_>) -> Result<Tensor> {
-    x.contiguous()?.apply_op1_no_bwd(&StackOp(stack))
+/// A tensor of another type or elsewhere; and those of `f`.
+pub fn lent<R>(x: &Tensor, f: impl FnOnce(&[f32]) -> crate::Result<R>) -> crate::Result<R> {
+    let x = x.contiguous()?;
+    let (storage, layout) = x.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => f(slice(storage, layout)?),
+        _ => Err(super::misfit("a tensor that is not on the CPU".into())),
+    }
 }
 
 /// The contiguous elements of a tensor.
@@ -200,44 +197,5 @@ impl CustomOp2 for PositionalOp<'_> {
         let layer = Positional { weights: self.weights, bias, kernel: self.kernel, gelu: self.gelu };
         let x = slice(x, xl)?;
         filled(xl.shape(), |y| conv::positional(&layer, batch, x, y))
-    }
-}
-
-struct Chain<'a> {
-    layers: &'a [Conv<'a>],
-    over_time: Option<&'a Norm<'a>>,
-}
-
-impl CustomOp1 for Chain<'_> {
-    fn name(&self) -> &'static str {
-        "convolutions"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, times, _) = xl.shape().dims3()?;
-        let frames = self.layers.iter().fold(times, |times, layer| layer.frames(times));
-        let channels = self.layers.last().map_or(0, |layer| layer.weight.outputs());
-        let x = slice(x, xl)?;
-        filled((batch, frames, channels), |y| {
-            conv::chain(self.layers, batch, x, y)?;
-            if let Some(norm) = self.over_time {
-                let utterance = (frames * channels).max(1);
-                y.chunks_mut(utterance).try_for_each(|y| norm::group_norm_gelu(Tier::best(), norm, y))?;
-            }
-            Ok(())
-        })
-    }
-}
-
-struct StackOp<'a>(&'a Stack<'a>);
-
-impl CustomOp1 for StackOp<'_> {
-    fn name(&self) -> &'static str {
-        "transformer"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = slice(x, xl)?;
-        filled(xl.shape(), |y| self.0.run(x, y))
     }
 }

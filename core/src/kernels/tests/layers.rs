@@ -3,7 +3,7 @@
 use super::{super::*, assert_close, noise};
 use crate::kernels::backward;
 use crate::kernels::{
-    conv::{chain, positional},
+    conv::{chain, chain_frames, positional},
     norm::{gelu, group_norm_gelu, layer_norm},
 };
 
@@ -41,9 +41,10 @@ fn layer_norm_equals_the_specification_at_any_width() {
 fn group_norm_is_the_layer_norm_of_each_channel_over_time() {
     let (t, c) = (150, 13);
     let (x, gamma, beta) = (noise(1, t * c), noise(2, c), noise(3, c));
+    let mut room = Aligned::default();
     for tier in Tier::available() {
         let mut y = x.clone();
-        group_norm_gelu(tier, &Norm { gamma: &gamma, beta: &beta, eps: 1e-5 }, &mut y).unwrap();
+        group_norm_gelu(tier, &Norm { gamma: &gamma, beta: &beta, eps: 1e-5 }, &mut y, &mut room).unwrap();
         for i in 0..c {
             let channel: Vec<f32> = x.iter().skip(i).step_by(c).copied().collect();
             let expected = scalar::layer_norm(&channel, &vec![gamma[i]; t], &vec![beta[i]; t], 1e-5);
@@ -113,6 +114,12 @@ fn a_chain_cut_into_pieces_equals_its_layers_one_by_one() {
         let mut y = vec![f32::NAN; expected.len()];
         chain(&layers, 2, &x, &mut y).unwrap();
         assert_eq!(y, expected, "{tier:?}");
+        // Some frames at a time, in any order.
+        y.fill(f32::NAN);
+        for some in [100..usize::MAX, 0..1, 1..100, 7..7] {
+            chain_frames(&layers, 2, &x, &mut y, some).unwrap();
+        }
+        assert_eq!(y, expected, "{tier:?}, in parts");
     }
 }
 

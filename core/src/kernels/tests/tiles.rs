@@ -5,6 +5,7 @@ use crate::kernels::linear::Linear;
 use half::bf16;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use s3router_masks::BitMask;
+use std::sync::Arc;
 
 /// What bf16 keeps of numbers.
 fn rounded(x: &[f32]) -> Vec<f32> {
@@ -205,24 +206,21 @@ fn stack_in(layout: Layout, read: fn(&[f32]) -> Vec<f32>, within: f32) {
         let squares: Vec<_> = plain.square.iter().map(|w| pack(w, d, d)).collect();
         let (up, down) = (pack(&plain.up, inner, d), pack(&plain.down, d, inner));
         let masks = [random_mask(1, inner, d), random_mask(2, inner, d)];
-        let panels = masks.each_ref().map(|m| PanelMask::new(layout, m));
-        let open = |weight, n: usize| Gated { weight, bias: &plain.bias[..n], masks: vec![None, None] };
-        let borrowed = |m| Some(std::borrow::Cow::Borrowed(m));
+        let panels = masks.each_ref().map(|m| Some(Arc::new(PanelMask::new(layout, m))));
+        let open = |weight, n: usize| Gated { weight, bias: &plain.bias[..n], masks: &[None, None] };
         let norm = |i: usize| Norm { gamma: &plain.norms[i][0], beta: &plain.norms[i][1], eps: 1e-5 };
         let layer = Layer {
             qkv: [0, 1, 2].map(|i| open(&squares[i], d)),
             out: open(&squares[3], d),
-            up: Gated { masks: panels.iter().map(borrowed).collect(), ..open(&up, inner) },
+            up: Gated { masks: &panels, ..open(&up, inner) },
             down: open(&down, d),
             norms: [norm(0), norm(1)],
         };
-        let layers = [layer];
         let segments = [0..1, 1..2];
-        let whole =
-            Stack { layers: &layers, pre_norm, heads, last: None, segments: &segments, lengths: &lengths };
+        let whole = Stack { layout, width: d, pre_norm, heads, segments: &segments, lengths: &lengths };
         let x = noise(12, 2 * times * d);
         let mut y = vec![f32::NAN; x.len()];
-        stack_of(&whole, &x, &mut y);
+        stack_of(&whole, &layer, &x, &mut y);
         for (b, &keys) in lengths.iter().enumerate() {
             let rows = b * times * d..(b * times + keys) * d;
             let x = &x[rows.clone()];
@@ -233,25 +231,27 @@ fn stack_in(layout: Layout, read: fn(&[f32]) -> Vec<f32>, within: f32) {
         let (b, keys) = (1, lengths[1]);
         let mut one = x[b * times * d..(b * times + keys) * d].to_vec();
         one.resize((keys + 19) * d, 7.0);
-        let up = Gated { masks: vec![borrowed(&panels[b])], ..open(&up, inner) };
-        let open = |weight, n: usize| Gated { weight, bias: &plain.bias[..n], masks: vec![None] };
-        let layers = [Layer {
+        let up = Gated { masks: &panels[b..=b], ..open(&up, inner) };
+        let open = |weight, n: usize| Gated { weight, bias: &plain.bias[..n], masks: &[None] };
+        let layer = Layer {
             qkv: [0, 1, 2].map(|i| open(&squares[i], d)),
             out: open(&squares[3], d),
             up,
             down: open(&down, d),
             norms: [norm(0), norm(1)],
-        }];
-        let alone =
-            Stack { layers: &layers, segments: &segments[..1], lengths: &lengths[1..], last: None, ..whole };
+        };
+        let alone = Stack { segments: &segments[..1], lengths: &lengths[1..], ..whole };
         let mut z = vec![f32::NAN; one.len()];
-        stack_of(&alone, &one, &mut z);
+        stack_of(&alone, &layer, &one, &mut z);
         assert_eq!(z[..keys * d], y[b * times * d..(b * times + keys) * d]);
     }
 }
 
-fn stack_of(stack: &Stack<'_>, x: &[f32], y: &mut [f32]) {
-    stack.run(x, y).unwrap();
+fn stack_of(stack: &Stack<'_>, layer: &Layer<'_>, x: &[f32], y: &mut [f32]) {
+    let mut space = Space::default();
+    stack.enter(x, &mut space).unwrap();
+    stack.layer(layer, &mut space).unwrap();
+    stack.leave(None, y, &mut space).unwrap();
 }
 
 /// A weight `(n, k)` that keeps the size of what it multiplies.

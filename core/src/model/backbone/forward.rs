@@ -4,18 +4,18 @@ use super::Backbone;
 use crate::{
     Error, Result,
     gate::Segment,
+    kernels::tensor,
     model::{
-        batch::{Batch, Features},
+        batch::{Batch, Features, Level},
         block::Pass,
         config::ExtractorNorm,
         encoder::Watch,
+        extractor::SLICE_FRAMES,
         noise::{Noise, Silence},
+        room::{Hidden, Room},
     },
 };
 use candle_core::Tensor;
-
-/// Frames that the extractor makes between two pauses: 5 s.
-const SLICE_FRAMES: usize = 250;
 
 impl Backbone {
     /// Normalises utterances and pads them side by side.
@@ -23,8 +23,7 @@ impl Backbone {
     /// # Errors
     /// An empty batch, or the device's.
     pub fn prepare(&self, waves: &[&[f32]]) -> Result<Batch> {
-        let waves: Vec<Vec<f32>> = waves.iter().map(|wave| self.normalise(wave)).collect();
-        self.pad(&waves.iter().map(Vec::as_slice).collect::<Vec<_>>())
+        self.side_by_side(waves.iter().map(|wave| (*wave, self.level(wave))))
     }
 
     /// Pads utterances that are normalised already (the windows of a long one) side by side.
@@ -32,18 +31,43 @@ impl Backbone {
     /// # Errors
     /// An empty batch, or the device's.
     pub fn pad(&self, waves: &[&[f32]]) -> Result<Batch> {
-        if waves.is_empty() {
-            return Err(Error::InvalidRequest("a batch needs at least one utterance".into()));
+        self.side_by_side(waves.iter().map(|wave| (*wave, Level::NONE)))
+    }
+
+    fn side_by_side<'w>(&self, waves: impl Iterator<Item = (&'w [f32], Level)> + Clone) -> Result<Batch> {
+        let mut room = Room::default();
+        room.lay(waves, self.config.receptive_field())?;
+        room.batch(&self.device)
+    }
+
+    /// Utterances, each at its level, to their final hidden states, and all that passes on the way in `room`, which is
+    /// kept for the next batch: on the CPU, once packed, nothing is allocated then. It is
+    /// [`extract_with_pauses`](Self::extract_with_pauses), then [`encode_with_pauses`](Self::encode_with_pauses).
+    ///
+    /// # Errors
+    /// As both, and an empty batch.
+    pub(crate) fn hear<'r, 'w>(
+        &self,
+        waves: impl Iterator<Item = (&'w [f32], Level)> + Clone,
+        segments: &[Segment],
+        room: &'r mut Room,
+        pause: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Hidden<'r>> {
+        room.lay(waves, self.config.receptive_field())?;
+        covers(segments, room.lengths.len())?;
+        if !self.extractor.is_packed() || !self.encoder.serves(segments) {
+            let features = self.extract_with_pauses(&room.batch(&self.device)?, pause)?;
+            return Ok(Hidden::Tensor(self.encode_with_pauses(&features, segments, pause)?));
         }
-        let lengths: Vec<usize> = waves.iter().map(|wave| wave.len()).collect();
-        // Never narrower than one frame: a lone click flows through, with 0 real frames.
-        let width = lengths.iter().copied().max().unwrap_or(0).max(self.config.receptive_field());
-        let mut samples = Vec::with_capacity(waves.len() * width);
-        for (wave, row) in waves.iter().zip(1..) {
-            samples.extend_from_slice(wave);
-            samples.resize(row * width, 0.0);
-        }
-        Ok(Batch { samples: Tensor::from_vec(samples, (waves.len(), width), &self.device)?, lengths })
+        let (rows, times) = (room.lengths.len(), self.frames(room.width));
+        room.frames.clear();
+        room.frames.extend(room.lengths.iter().map(|n| self.frames(*n)));
+        let samples = &room.samples[..rows * room.width];
+        let features = room.features.at_least(rows * times * self.config.channels());
+        self.extractor.run(samples, &room.lengths, features, &mut room.extractor, pause)?;
+        let hidden = room.hidden.at_least(rows * times * self.config.hidden);
+        self.encoder.run((segments, &room.frames), features, hidden, &mut room.encoder, pause)?;
+        Ok(Hidden::Floats(hidden, [times, self.config.hidden]))
     }
 
     /// The convolutional extractor, (B, S) to (B, T, C). Masks do not touch it.
@@ -54,6 +78,9 @@ impl Backbone {
     /// # Errors
     /// The device's.
     pub fn extract(&self, batch: &Batch) -> Result<Features> {
+        if self.extractor.is_packed() {
+            return self.extract_with_pauses(batch, &mut || Ok(()));
+        }
         let (b, width) = batch.samples.dims2()?;
         let lengths: Vec<usize> = batch.lengths.iter().map(|n| self.frames(*n)).collect();
         let padded = batch.lengths.iter().any(|n| *n < width);
@@ -79,7 +106,16 @@ impl Backbone {
         batch: &Batch,
         pause: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Features> {
-        let frames = self.frames(batch.samples.dim(1)?);
+        let (b, width) = batch.samples.dims2()?;
+        let (frames, lengths) = (self.frames(width), batch.lengths.iter().map(|n| self.frames(*n)).collect());
+        if self.extractor.is_packed() {
+            let mut y = vec![0.0; b * frames * self.config.channels()];
+            let room = &mut Default::default();
+            let run = |x: &[f32]| self.extractor.run(x, &batch.lengths, &mut y, room, pause);
+            tensor::lent(&batch.samples, run)?;
+            let tensor = Tensor::from_vec(y, (b, frames, self.config.channels()), &self.device)?;
+            return Ok(Features { tensor, lengths });
+        }
         if self.config.extractor_norm != ExtractorNorm::Layer || frames <= SLICE_FRAMES {
             pause()?;
             return self.extract(batch);
@@ -92,7 +128,6 @@ impl Backbone {
             slices
                 .push(self.extractor.forward(&batch.samples.narrow(1, start * hop, samples)?.contiguous()?)?);
         }
-        let lengths = batch.lengths.iter().map(|n| self.frames(*n)).collect();
         Ok(Features { tensor: Tensor::cat(&slices, 1)?, lengths })
     }
 
@@ -161,6 +196,15 @@ impl Backbone {
             None => &mut silence,
         };
         let lengths = &features.lengths;
+        let unseen = noise.silent() && !matches!(watch, Watch::Inputs(_));
+        if unseen && tensor::serves(&[&features.tensor]) && self.encoder.serves(segments) {
+            let (b, t, _) = features.tensor.dims3()?;
+            let mut hidden = vec![0.0; b * t * self.config.hidden];
+            let (room, pause) = (&mut Default::default(), &mut || watch.pause());
+            let run = |x: &[f32]| self.encoder.run((segments, lengths), x, &mut hidden, room, pause);
+            tensor::lent(&features.tensor, run)?;
+            return Ok(Tensor::from_vec(hidden, (b, t, self.config.hidden), &self.device)?);
+        }
         if segments.len() == 1 || !segments.iter().any(|s| s.gates.replaces()) {
             let mut pass = Pass { lengths, segments, noise };
             return self.encoder.forward(&features.tensor, &mut pass, watch);
