@@ -55,10 +55,10 @@ fn wave(seed: usize, samples: usize) -> Vec<f32> {
 fn mixture(precision: Precision) -> (Engine, Vec<Utterance>) {
     let backbone = Backbone::load_packed(&Source::Demo, &Device::Cpu, precision).unwrap();
     let packs = demo::packs(&backbone).unwrap();
-    let engine = Engine::new(backbone).with_windowing(Windowing { samples: 16_000, margin: 3_200 });
-    let said = |(i, pack)| Utterance::new(wave(i, [8_000, 7_000, 9_500][i % 3]), pack);
+    let engine = Engine::new(backbone).with_windowing(Windowing { samples: 6_400, margin: 1_280 });
+    let said = |(i, pack)| Utterance::new(wave(i, [4_000, 3_000, 5_500][i % 3]), pack);
     let mut batch: Vec<_> = packs.iter().enumerate().map(said).collect();
-    batch.push(Utterance::new(wave(20, 100_000), &packs.get("tr").unwrap()));
+    batch.push(Utterance::new(wave(20, 16_000), &packs.get("tr").unwrap()));
     batch.push(Utterance::new(wave(21, 700), &packs.get("fr").unwrap()));
     (engine, batch)
 }
@@ -107,7 +107,7 @@ fn other_kind(config: Config, precision: Precision) {
     let engine = Engine::new(Backbone::random_packed(config, 7, &Device::Cpu, precision).unwrap());
     let packs = [pack(&engine, 1), pack(&engine, 2)];
     let batch: Vec<_> =
-        (0..5).map(|i| Utterance::new(wave(i, 6_000 + 1_700 * i), &packs[usize::from(i > 2)])).collect();
+        (0..5).map(|i| Utterance::new(wave(i, 4_000 + 1_100 * i), &packs[usize::from(i > 2)])).collect();
     let pieces: Vec<Piece> = batch.iter().flat_map(|u| engine.cut(u).unwrap()).collect();
     let pieces: Vec<&Piece> = pieces.iter().collect();
     let what = format!("{:?}, {precision}", engine.backbone().config());

@@ -80,7 +80,8 @@ fn checkpointed(
     }
     let hidden = Var::from_tensor(&x)?;
     let (nats, mut grads) = backward(hidden.as_tensor(), learner, batch, noise)?;
-    let mut g = grads.remove(hidden.as_tensor());
+    let mut g = grads.remove(hidden.as_tensor()).map(|g| g.detach());
+    let learnt = learner.state();
     for (stage, (input, mut noise)) in before.into_iter().enumerate().rev() {
         let Some(upstream) = g.take() else { break };
         // The features are no one's gradient; what follows them is.
@@ -91,8 +92,17 @@ fn checkpointed(
             break;
         }
         let mut more = (y * upstream)?.sum_all()?.backward()?;
-        g = input_var.and_then(|var| more.remove(var.as_tensor()));
-        grads.extend(more)?;
+        g = input_var.and_then(|var| more.remove(var.as_tensor())).map(|g| g.detach());
+        // Only what is learnt stays. Beside it lie gradients of constants (`upstream`, a dropout's mask): products with
+        // this stage's activations, each of which would keep the whole stage in memory.
+        for var in learnt.values() {
+            let Some(found) = more.remove(var.as_tensor()).map(|g| g.detach()) else { continue };
+            let sum = match grads.remove(var.as_tensor()) {
+                Some(before) => (before + found)?,
+                None => found,
+            };
+            grads.insert(var.as_tensor(), sum);
+        }
     }
     Ok((nats, grads))
 }
