@@ -79,7 +79,15 @@ pub(crate) fn during<R>(f: impl FnOnce() -> R) -> (Taken, R) {
 
 /// Equal rounds must come to take exactly `expected`, three times in a row: which thread meets which task is chance, so
 /// how soon each has its buffers is chance too, but what a round always takes it takes in every round.
-pub(crate) fn settles(what: &str, expected: Taken, mut round: impl FnMut()) {
+pub(crate) fn settles(what: &str, expected: Taken, round: impl FnMut()) {
+    if let Err(last) = settled(expected, round) {
+        let place = PLACE.lock().unwrap().take();
+        panic!("{what}: a round goes on taking {last:?}, not {expected:?}; the last at\n{place:?}");
+    }
+}
+
+/// Or what the last of a hundred took.
+pub(crate) fn settled(expected: Taken, mut round: impl FnMut()) -> Result<(), Taken> {
     const ROUNDS: usize = 100;
     let (mut in_a_row, mut last) = (0, Taken::default());
     for i in 0..ROUNDS {
@@ -87,10 +95,9 @@ pub(crate) fn settles(what: &str, expected: Taken, mut round: impl FnMut()) {
         last = during(&mut round).0;
         in_a_row = if last == expected { in_a_row + 1 } else { 0 };
         if in_a_row == 3 {
-            return;
+            return Ok(());
         }
     }
     TELLS.store(false, SeqCst);
-    let place = PLACE.lock().unwrap().take();
-    panic!("{what}: round {ROUNDS} takes {last:?}, not {expected:?}; the last at\n{place:?}");
+    Err(last)
 }

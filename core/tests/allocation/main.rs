@@ -12,7 +12,7 @@ mod counting;
 mod kernels;
 
 use candle_core::{Device, Tensor};
-use counting::{Taken, during, settles};
+use counting::{Taken, during, settled, settles};
 use s3router_core::{
     Engine, Precision, Utterance, demo,
     model::{Backbone, Config, ExtractorNorm, PositionalConv, Source},
@@ -28,6 +28,7 @@ static COUNTED: counting::Counting = counting::Counting;
 
 #[test]
 fn the_steady_state_takes_nothing_from_the_heap() {
+    counting_counts();
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
@@ -39,6 +40,13 @@ fn the_steady_state_takes_nothing_from_the_heap() {
         });
     }
     from_outside_the_pool();
+}
+
+/// One small allocation on another thread is noticed, to the byte.
+fn counting_counts() {
+    let one = Taken { calls: 1, bytes: 3 };
+    let take = || drop(std::hint::black_box(Box::new([0u8; 3])));
+    assert_eq!(settled(Taken::default(), || drop(rayon::join(take, || ()))), Err(one));
 }
 
 fn precisions() -> Vec<Precision> {

@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-const FRAMES: usize = 1_000;
+const FRAMES: usize = 600;
 
 /// The most bytes in use while the gradients of one long clip are computed through so many layers, and the loss.
 fn peak(layers: usize, checkpoint_activations: bool, dropout: f64) -> (usize, f64) {
