@@ -86,7 +86,7 @@ pub struct Engine {
     backbone: Backbone,
     windowing: Windowing,
     residency: Residency,
-    desks: Mutex<Vec<Box<Desk>>>,
+    desks: Mutex<Vec<Desk>>,
 }
 
 /// What a batch needs beside the weights, kept for the next; a batch that cuts in on another, or runs beside it, takes
