@@ -2,12 +2,20 @@
 
 use crate::support::{Around, Server, assert_error, clip, small, tone, wait_for, wav};
 use reqwest::blocking::multipart::{Form, Part};
+use s3router_core::{Engine, Error, piece};
 use s3router_proto::ErrorKind;
-use s3router_server::{App, Config, config::Auth, config::Batching, config::Seconds, load};
+use s3router_server::{
+    App, Config,
+    app::{Loaded, Model},
+    config::Auth,
+    config::Batching,
+    config::Seconds,
+    load,
+};
 use std::{
     io::{Read, Write},
     sync::{
-        Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
         mpsc,
     },
@@ -218,6 +226,47 @@ fn a_broken_engine_is_rebuilt_and_what_waits_is_answered() {
     });
     wait_for("/readyz to be well", || server.get("/readyz").status() == 200);
     assert!(server.get("/metrics").text().unwrap().contains("s3router_device_restarts_total 1"));
+}
+
+/// Answers its first batch with a device less, as several devices can, and nothing after that.
+struct Crippled(Arc<dyn Model>, AtomicU32);
+
+impl Model for Crippled {
+    fn host(&self) -> &Engine {
+        self.0.host()
+    }
+
+    fn compute(
+        &self,
+        pieces: &[&piece::Piece],
+        pause: &mut dyn FnMut() -> s3router_core::Result<()>,
+    ) -> s3router_core::Result<Vec<piece::Part>> {
+        match self.1.fetch_add(1, Ordering::Relaxed) {
+            0 | 1 => self.0.compute(pieces, pause), // the warm-up, the batch
+            _ => Err(Error::Batch("a device is gone".into())),
+        }
+    }
+
+    fn suspect(&self) -> bool {
+        self.1.load(Ordering::Relaxed) > 1
+    }
+}
+
+#[test]
+fn a_model_that_answers_and_is_suspect_is_examined_and_rebuilt() {
+    let (devices, loads) = (OnceLock::new(), AtomicU32::new(0));
+    let app = App::start(small(), move |engine| {
+        let Loaded { mut model, packs } = load::load(engine, &devices)?;
+        if loads.fetch_add(1, Ordering::Relaxed) == 0 {
+            model = Arc::new(Crippled(model, AtomicU32::new(0)));
+        }
+        Ok(Loaded { model, packs })
+    });
+    let server = Server::loading(app.unwrap()).ready();
+    let first = server.answer("lang=en", &tone(0.5));
+    let restarted = || server.get("/metrics").text().unwrap().contains("s3router_device_restarts_total 1\n");
+    wait_for("a new engine", || restarted() && server.get("/readyz").status() == 200);
+    assert_eq!(server.answer("lang=en", &tone(0.5)).text, first.text);
 }
 
 #[test]
