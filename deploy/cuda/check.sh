@@ -81,7 +81,7 @@ driver=$CARGO_TARGET_DIR/emulated-driver
 mkdir -p "$driver"
 for name in libcuda.so.1 libcublas.so.13 libcurand.so.10; do ln -sf "$bin/libs3router_emulator.so" "$driver/$name"; done
 export LD_LIBRARY_PATH=$driver S3ROUTER_GPU=required S3ROUTER_EMULATED_GPUS=2
-cargo test --quiet -p s3router-core -p s3router-server -p s3router-train --test gpu "${cuda[@]}"
+cargo test --quiet -p s3router-core -p s3router-server -p s3router-train --test gpu --example roofline "${cuda[@]}"
 if [ "$S3ROUTER_CANDLE_PTX" = real ]; then
   emulated=$("$bin/s3router" transcribe "$clip" --lang tr --device cuda:0)
   [ "$emulated" = "$said" ] || { printf 'CPU: %s\nemulated GPU: %s\n' "$said" "$emulated" >&2; exit 1; }
