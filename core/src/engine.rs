@@ -5,7 +5,7 @@
 //! lies beyond a row's own frames (a property the test-suite holds for any mixture).
 
 use crate::{
-    Error, Result,
+    Cancel, Error, Result,
     audio::RATE_HZ,
     decode::{self, Word},
     gate::{Gates, Segment},
@@ -159,7 +159,7 @@ impl Engine {
             (Err(error), _) => Err(error),
             (Ok(_), Err(reason)) => Err(Error::Batch(reason.clone())),
             (Ok(_), Ok(parts)) => match parts.next() {
-                Some(parts) => self.read(utterance, parts),
+                Some(parts) => self.read(utterance, parts, &Cancel::default()),
                 None => Err(Error::Batch("an utterance was left out".into())),
             },
         };
@@ -251,13 +251,13 @@ impl Engine {
     /// The parts of all of an utterance's pieces → its transcript. Any thread may do this.
     ///
     /// # Errors
-    /// Logits that are not numbers.
-    pub fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> Result<Transcript> {
-        self.transcript(utterance, &stitch(utterance, parts)?)
+    /// Logits that are not numbers; [`Error::Abandoned`] once cancelled.
+    pub fn read(&self, utterance: &Utterance, parts: Vec<Part>, cancel: &Cancel) -> Result<Transcript> {
+        self.transcript(utterance, &stitch(utterance, parts)?, cancel)
     }
 
     /// Logits `(T, V)` → transcript, by the kind of the pack.
-    fn transcript(&self, utterance: &Utterance, logits: &Tensor) -> Result<Transcript> {
+    fn transcript(&self, utterance: &Utterance, logits: &Tensor, cancel: &Cancel) -> Result<Transcript> {
         let seconds = utterance.samples.len() as f64 / f64::from(RATE_HZ);
         let frame_seconds = self.backbone.config().hop() as f64 / f64::from(RATE_HZ);
         let pack = &utterance.pack;
@@ -275,7 +275,8 @@ impl Engine {
             let emissions = Some(Emissions { logits, frame_seconds });
             return Ok(Transcript { text: String::new(), words: Vec::new(), seconds, emissions });
         }
-        let mut words = decode::words(&decode::greedy(&logits, &pack.vocab)?, &pack.vocab, frame_seconds);
+        let symbols = decode::greedy_until(&logits, &pack.vocab, cancel)?;
+        let mut words = decode::words(&symbols, &pack.vocab, frame_seconds);
         pack.calibrate(&mut words);
         Ok(Transcript { text: decode::text(&words, &pack.vocab), words, seconds, emissions: None })
     }

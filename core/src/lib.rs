@@ -10,6 +10,7 @@
 //! extractor, `D` hidden width, `V` vocabulary. Nothing here is async, prints, or reads the environment.
 
 pub mod audio;
+pub mod cancel;
 pub mod decode;
 pub mod demo;
 pub mod device;
@@ -30,6 +31,7 @@ pub mod residency;
 pub mod stream;
 pub mod window;
 
+pub use cancel::Cancel;
 pub use engine::{Engine, Utterance};
 pub use error::{Error, Kind, Result};
 pub use fleet::Fleet;

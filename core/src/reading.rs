@@ -2,7 +2,7 @@
 //! under a text that is known. Costs milliseconds to tenths of a second, so it belongs on the caller's thread.
 
 use crate::{
-    Error, Result,
+    Cancel, Error, Result,
     decode::{self, Beam, KeyTerms, Symbol, Word, WordModel},
     engine::Emissions,
     packs::LoadedPack,
@@ -47,11 +47,11 @@ impl LoadedPack {
     /// The readings of an utterance, best first; never empty.
     ///
     /// # Errors
-    /// A classifier, which has no text; garbage instead of logits.
-    pub fn read(&self, emissions: &Emissions, how: &Reading) -> Result<Vec<Candidate>> {
+    /// A classifier, which has no text; garbage instead of logits; [`Error::Abandoned`] once cancelled.
+    pub fn read(&self, emissions: &Emissions, how: &Reading, cancel: &Cancel) -> Result<Vec<Candidate>> {
         self.expect_ctc()?;
         let Some(width) = how.beam else {
-            let symbols = decode::greedy(&emissions.logits, &self.vocab)?;
+            let symbols = decode::greedy_until(&emissions.logits, &self.vocab, cancel)?;
             let score = symbols.iter().map(|s| f64::from(s.confidence.max(f32::MIN_POSITIVE)).ln()).sum();
             return Ok(vec![self.candidate(&symbols, score, emissions)]);
         };
@@ -66,17 +66,18 @@ impl LoadedPack {
             terms: how.terms.as_deref(),
             ..Beam::default()
         };
-        let found = decode::beam(&emissions.logits, &self.vocab, &options)?;
+        let found = decode::beam_until(&emissions.logits, &self.vocab, &options, cancel)?;
         Ok(found.iter().map(|h| self.candidate(&h.symbols, h.score, emissions)).collect())
     }
 
     /// Where each word and character of a known text is said.
     ///
     /// # Errors
-    /// A classifier; a character that the vocabulary lacks; a text too long for the audio.
-    pub fn align(&self, emissions: &Emissions, text: &str) -> Result<Aligned> {
+    /// A classifier; a character that the vocabulary lacks; a text too long for the audio;
+    /// [`Error::Abandoned`] once cancelled.
+    pub fn align(&self, emissions: &Emissions, text: &str, cancel: &Cancel) -> Result<Aligned> {
         self.expect_ctc()?;
-        let found = decode::align(&emissions.logits, &self.vocab, text)?;
+        let found = decode::align_until(&emissions.logits, &self.vocab, text, cancel)?;
         let frames = emissions.logits.len() / self.vocab.len().max(1);
         let mut words = found.spelled(&self.vocab, emissions.frame_seconds);
         words.iter_mut().for_each(|(word, _)| self.calibrate(std::slice::from_mut(word)));

@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::Context;
 use s3router_core::{
-    self as core, Engine, Fleet, Utterance,
+    self as core, Cancel, Engine, Fleet, Utterance,
     engine::Transcript,
     packs::Packs,
     piece::{Part, Piece},
@@ -77,8 +77,8 @@ pub trait Model: Send + Sync {
     ///
     /// # Errors
     /// As the engine's.
-    fn read(&self, utterance: &Utterance, parts: Vec<Part>) -> core::Result<Transcript> {
-        self.host().read(utterance, parts)
+    fn read(&self, utterance: &Utterance, parts: Vec<Part>, cancel: &Cancel) -> core::Result<Transcript> {
+        self.host().read(utterance, parts, cancel)
     }
 
     /// How many devices work now.

@@ -7,7 +7,7 @@ use crate::{
     telemetry,
 };
 use anyhow::{Context, Result, bail, ensure};
-use s3router_core::{Utterance, audio::RATE_HZ, engine::Transcript, packs::LoadedPack};
+use s3router_core::{Cancel, Utterance, audio::RATE_HZ, engine::Transcript, packs::LoadedPack};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
@@ -109,7 +109,7 @@ fn transcribe(model: &Arc<dyn Model>, utterance: &Utterance) -> Result<Transcrip
     guarded(|| {
         let pieces = model.cut(utterance)?;
         let parts = model.compute(&pieces.iter().collect::<Vec<_>>(), &mut || Ok(()))?;
-        Ok(model.read(utterance, parts)?)
+        Ok(model.read(utterance, parts, &Cancel::default())?)
     })
 }
 

@@ -7,7 +7,9 @@ use prometheus::{
     Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
-use s3router_core::{Utterance, audio::RATE_HZ, model::Backbone, packs::LoadedPack, piece::Piece};
+use s3router_core::{
+    self as core, Utterance, audio::RATE_HZ, model::Backbone, packs::LoadedPack, piece::Piece,
+};
 use s3router_proto::{ErrorKind, Timing};
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ pub struct Metrics {
     pub rejected: IntCounterVec,
     /// Clients that left; `stage` is how far their request had come.
     pub cancelled: IntCounterVec,
+    abandoned: IntCounterVec,
     batch_size: HistogramVec,
     batch_languages: HistogramVec,
     batch_padding: HistogramVec,
@@ -127,6 +130,16 @@ impl Metrics {
                 r,
                 IntCounterVec::new(opts("cancelled_total", "Requests whose client left."), &["stage"])?,
             )?,
+            abandoned: keep(
+                r,
+                IntCounterVec::new(
+                    opts(
+                        "abandoned_total",
+                        "Computations that ended early: nobody waited for them any more.",
+                    ),
+                    &["stage"],
+                )?,
+            )?,
             batch_size: keep(
                 r,
                 HistogramVec::new(
@@ -207,6 +220,9 @@ impl Metrics {
         for stage in ["start", "upload", "decode", "engine"] {
             self.cancelled.with_label_values(&[stage]);
         }
+        for stage in ["decode", "forward", "read", "search", "align"] {
+            self.abandoned.with_label_values(&[stage]);
+        }
         for stage in ["upload", "decode", "queue", "forward", "ctc"] {
             self.stage_seconds.with_label_values(&[stage]);
         }
@@ -264,6 +280,13 @@ impl Metrics {
     /// One stage of one request.
     pub fn stage(&self, stage: &str, took: Duration) {
         self.stage_seconds.with_label_values(&[stage]).observe(took.as_secs_f64());
+    }
+
+    /// A computation came to its end, or to an early one.
+    pub(crate) fn ended<T>(&self, stage: &str, outcome: &core::Result<T>) {
+        if matches!(outcome, Err(core::Error::Abandoned)) {
+            self.abandoned.with_label_values(&[stage]).inc();
+        }
     }
 
     /// Audio that became text.

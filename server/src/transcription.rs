@@ -12,8 +12,8 @@ use crate::{
 use axum::body::Bytes;
 use futures_util::future::try_join_all;
 use s3router_core::{
-    Utterance,
-    audio::{self, Cancel, Channels, RawFormat},
+    self as core, Cancel, Utterance,
+    audio::{self, Channels, RawFormat},
     packs::LoadedPack,
     reading::{Candidate, Reading},
 };
@@ -118,33 +118,32 @@ pub(crate) async fn decode(
     channels: Channels,
 ) -> Result<Vec<Vec<f32>>> {
     let limits = audio::Limits { max_seconds: app.config.limits.max_audio_seconds.get() };
-    let cancel = Cancel::default();
-    let _leaving = OnLeave(cancel.clone());
-    let work = move || audio::decode_until(&bytes, raw.as_ref(), channels, &limits, &cancel);
-    Ok(compute(app, work).instrument(tracing::info_span!("decode")).await??)
+    let work = move |cancel: &Cancel| audio::decode_until(&bytes, raw.as_ref(), channels, &limits, cancel);
+    compute(app, "decode", work).instrument(tracing::info_span!("decode")).await
 }
 
-/// Stops the decoding when the future that waits for it is dropped: client gone, or deadline passed.
-struct OnLeave(Cancel);
-
-impl Drop for OnLeave {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
-/// Work that computes, on a blocking thread: a core's worth at a time for each core.
+/// Work that computes, on a blocking thread: a core's worth at a time for each core. It is told to stop when the
+/// future that waits for it is dropped: client gone, or deadline passed.
+///
+/// # Errors
+/// The work's own, and 500 for a panic.
 pub(crate) async fn compute<T: Send + 'static>(
     app: &App,
-    work: impl FnOnce() -> T + Send + 'static,
+    stage: &'static str,
+    work: impl FnOnce(&Cancel) -> core::Result<T> + Send + 'static,
 ) -> Result<T> {
+    let cancel = Cancel::default();
+    let _leaving = cancel.on_leave();
     let turn = Arc::clone(&app.decoders).acquire_owned().await.map_err(ApiError::internal)?;
+    let metrics = Arc::clone(&app.metrics);
     let computed = tokio::task::spawn_blocking(move || {
         // Moved here: a client that leaves does not free a core that is still computing.
         let _turn = turn;
-        work()
+        let outcome = work(&cancel);
+        metrics.ended(stage, &outcome);
+        outcome
     });
-    computed.await.map_err(|e| ApiError::internal(format!("a computation panicked: {e}")))
+    Ok(computed.await.map_err(|e| ApiError::internal(format!("a computation panicked: {e}")))??)
 }
 
 /// The pack that is named, or the one whose language is heard in the loudest channel.
@@ -179,10 +178,15 @@ pub(crate) async fn hear(
         let done = app.scheduler.submit(Utterance::new(samples, pack), permit).await?;
         return Ok((done, Vec::new()));
     };
-    let mut done = app.scheduler.submit(Utterance::for_emissions(samples, pack), permit).await?;
+    let mut done = app.scheduler.submit(Utterance::for_emissions(samples, pack), permit.clone()).await?;
     let emissions = done.transcript.emissions.take().unwrap_or_default();
     let (pack, begun) = (Arc::clone(pack), Instant::now());
-    let readings = compute(app, move || pack.read(&emissions, &how)).await??;
+    let search = move |cancel: &Cancel| {
+        // Room in the house is in use for as long as there is work, whoever waits for it.
+        let _permit = permit;
+        pack.read(&emissions, &how, cancel)
+    };
+    let readings = compute(app, "search", search).await?;
     if let Some(best) = readings.first() {
         (done.transcript.text, done.transcript.words) = (best.text.clone(), best.words.clone());
     }

@@ -4,6 +4,8 @@ import importlib
 import json
 import pathlib
 import sys
+import threading
+import urllib.request
 import wave
 
 import grpc
@@ -134,6 +136,34 @@ def test_errors_come_from_the_closed_list(server, speech, clip):
         with pytest.raises(grpc.RpcError) as caught:
             list(stub.StreamingRecognize(iter([first])))
         assert details(caught.value)["s3router-param"] == "config"
+
+
+def test_a_call_that_is_cancelled_is_worked_on_no_further(server, speech):
+    pb, stub = speech
+
+    def counted(name):
+        metrics = urllib.request.urlopen(server.url("/metrics")).read().decode()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith(name))
+
+    def wait(until):
+        for _ in range(4000):
+            if until():
+                return
+            threading.Event().wait(0.005)
+        raise TimeoutError
+
+    left, in_work = counted("s3router_cancelled_total"), 's3router_requests_in_flight{route="/s3router.v1.Speech/Recognize"}'
+    rate, audio = pcm("tr")
+    minutes = (audio * (9 * 60 * rate * 2 // len(audio)))[: 9 * 60 * rate * 2]
+    raw = pb.RawFormat(encoding="pcm_s16le", sample_rate=rate)
+    config = pb.RecognitionConfig(language="tr", decoder="beam", raw=raw)
+    call = stub.Recognize.future(pb.RecognizeRequest(config=config, audio=minutes))
+    wait(lambda: counted(in_work) == 1)
+    assert call.cancel()
+    wait(lambda: counted(in_work) == 0)
+    assert counted("s3router_cancelled_total") == left + 1
+    # What it was at has ended, or room for it would be counted still.
+    wait(lambda: counted("s3router_queue_audio_seconds") == 0)
 
 
 def test_health_and_reflection(server, generated):

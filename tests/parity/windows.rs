@@ -3,7 +3,7 @@
 use crate::support::{assert_close, fixture, tensors};
 use candle_core::Device;
 use s3router_core::{
-    Engine, Precision, Utterance, demo,
+    Cancel, Engine, Precision, Utterance, demo,
     learn::metrics,
     model::{Backbone, Source},
     window::Windowing,
@@ -70,8 +70,11 @@ fn any_order_of_pieces_gives_the_same_logits() {
     let utterance = repeated("tr", 60).0;
     let pieces = engine.cut(&utterance).unwrap();
     assert!(pieces.len() > 5);
-    let expected =
-        engine.read(&utterance, engine.compute(&pieces.iter().collect::<Vec<_>>(), &mut || Ok(())).unwrap());
+    let expected = engine.read(
+        &utterance,
+        engine.compute(&pieces.iter().collect::<Vec<_>>(), &mut || Ok(())).unwrap(),
+        &Cancel::default(),
+    );
     let mut parts = Vec::new();
     for group in pieces.rchunks(2) {
         let mut calls = 0;
@@ -83,7 +86,7 @@ fn any_order_of_pieces_gives_the_same_logits() {
         parts.extend(found.unwrap());
         assert!(calls > 3);
     }
-    assert_eq!(engine.read(&utterance, parts).unwrap(), expected.unwrap());
+    assert_eq!(engine.read(&utterance, parts, &Cancel::default()).unwrap(), expected.unwrap());
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod align;
 mod errors;
 mod hearing;
 mod identify;
+mod leaving;
 mod lifecycle;
 mod metrics;
 mod openai;

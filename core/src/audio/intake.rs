@@ -1,7 +1,7 @@
 //! Where decoded blocks go, whatever made them: each is checked, mixed or split, and resampled at once.
 
-use super::{Cancel, Channels, Limits, MAX_CHANNELS, MAX_SPLIT_CHANNELS, RATE_HZ, RATES_HZ, Resampler};
-use crate::{Error, Result};
+use super::{Channels, Limits, MAX_CHANNELS, MAX_SPLIT_CHANNELS, RATE_HZ, RATES_HZ, Resampler};
+use crate::{Cancel, Error, Result};
 
 /// The largest sample taken for audio: float files scaled as 32-bit integers reach it, garbage exceeds it.
 const MAX_MAGNITUDE: f32 = 2_147_483_648.0;
@@ -152,7 +152,7 @@ impl Intake {
         }
         self.lanes
             .into_iter()
-            .map(|Lane { resampler, mut samples }| resampler.finish(&mut samples).map(|()| samples))
+            .map(|Lane { mut resampler, mut samples }| resampler.finish(&mut samples).map(|()| samples))
             .collect()
     }
 }

@@ -7,9 +7,9 @@
 //! Either gives samples at the rate of the audio. They are resampled here, where [`Live::flush`] can get at the last.
 
 use super::{
-    Cancel, Channels, Container, Intake, Limits, RawFormat, Resampler, raw::Pcm, reader::Reader, sniff, wav,
+    Channels, Container, Intake, Limits, RawFormat, Resampler, raw::Pcm, reader::Reader, sniff, wav,
 };
-use crate::{Error, Result};
+use crate::{Cancel, Error, Result};
 
 /// Enough to tell any container.
 const HEAD_BYTES: usize = 12;

@@ -32,12 +32,8 @@ pub use raw::{Encoding, RawFormat};
 pub use resample::{Resampler, resample};
 pub use sniff::{Container, sniff};
 
-use crate::{Error, Result};
+use crate::{Cancel, Error, Result};
 use intake::Intake;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
 
 /// The sampling rate of every backbone, Hz.
 pub const RATE_HZ: u32 = 16_000;
@@ -62,23 +58,6 @@ impl Default for Limits {
     /// Ten minutes.
     fn default() -> Self {
         Self { max_seconds: 10.0 * 60.0 }
-    }
-}
-
-/// A way to stop a decoding that nobody waits for any more.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Ends the decoding at its next block.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// # Errors
-    /// [`Error::Abandoned`] once cancelled.
-    fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) { Err(Error::Abandoned) } else { Ok(()) }
     }
 }
 
@@ -112,7 +91,7 @@ pub fn decode(
     decode_until(bytes, raw, channels, limits, &Cancel::default())
 }
 
-/// As [`decode`], until cancelled.
+/// As [`decode`], until cancelled: it ends at the next block.
 ///
 /// # Errors
 /// As [`decode`], and [`Error::Abandoned`] once cancelled.

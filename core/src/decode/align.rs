@@ -10,7 +10,7 @@
 
 use super::posteriors::log_posteriors;
 use super::{Symbol, Vocab, Word, spell, words};
-use crate::{Error, Result};
+use crate::{Cancel, Error, Result};
 
 /// A text laid over its audio.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +47,15 @@ impl Alignment {
 /// # Errors
 /// A character that is not in the vocabulary is named; a text too long for the frames says both numbers.
 pub fn align(logits: &[f32], vocab: &Vocab, text: &str) -> Result<Alignment> {
-    align_symbols(logits, vocab, &spell(text, vocab)?)
+    align_until(logits, vocab, text, &Cancel::default())
+}
+
+/// As [`align`], until cancelled: it ends at the next frame.
+///
+/// # Errors
+/// As [`align`], and [`Error::Abandoned`] once cancelled.
+pub fn align_until(logits: &[f32], vocab: &Vocab, text: &str, cancel: &Cancel) -> Result<Alignment> {
+    lay(logits, vocab, &spell(text, vocab)?, cancel)
 }
 
 /// [`align`] for symbols by vocabulary index.
@@ -55,6 +63,10 @@ pub fn align(logits: &[f32], vocab: &Vocab, text: &str) -> Result<Alignment> {
 /// # Errors
 /// As [`align`]; also an index outside the vocabulary, and the blank, which is no text.
 pub fn align_symbols(logits: &[f32], vocab: &Vocab, symbols: &[usize]) -> Result<Alignment> {
+    lay(logits, vocab, symbols, &Cancel::default())
+}
+
+fn lay(logits: &[f32], vocab: &Vocab, symbols: &[usize], cancel: &Cancel) -> Result<Alignment> {
     if let Some(index) = symbols.iter().find(|&&i| i >= vocab.len() || i == vocab.blank()) {
         return Err(Error::InvalidRequest(format!(
             "symbol {index} cannot be aligned: the vocabulary has 0..{} and {} is the blank",
@@ -62,11 +74,16 @@ pub fn align_symbols(logits: &[f32], vocab: &Vocab, symbols: &[usize]) -> Result
             vocab.blank()
         )));
     }
-    viterbi(&log_posteriors(logits, vocab)?, vocab, symbols)
+    viterbi(&log_posteriors(logits, vocab, cancel)?, vocab, symbols, cancel)
 }
 
 /// The best path of `symbols` through log posteriors `(T, V)`.
-pub(super) fn viterbi(frames: &[f32], vocab: &Vocab, symbols: &[usize]) -> Result<Alignment> {
+pub(super) fn viterbi(
+    frames: &[f32],
+    vocab: &Vocab,
+    symbols: &[usize],
+    cancel: &Cancel,
+) -> Result<Alignment> {
     let (v, t_len) = (vocab.len(), frames.len() / vocab.len());
     let repeats = symbols.windows(2).filter(|pair| pair[0] == pair[1]).count();
     if symbols.len() + repeats > t_len {
@@ -83,6 +100,7 @@ pub(super) fn viterbi(frames: &[f32], vocab: &Vocab, symbols: &[usize]) -> Resul
     best[0] = 0.0; // before the first frame: a virtual blank, from which state 0 or 1 is entered
     let mut choices = Choices::new(t_len, states);
     for (t, frame) in frames.chunks_exact(v).enumerate() {
+        cancel.check()?;
         // Downwards, so that `best` below `s` still belongs to the frame before.
         for s in (0..states).rev() {
             let (mut from, mut back) = (best[s], 0);
@@ -146,6 +164,7 @@ impl Choices {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cancel::counted;
     use crate::decode::brute::{collapse, paths, random_logits};
     use proptest::prelude::*;
 
@@ -161,7 +180,7 @@ mod tests {
         ) {
             let (vocab, logits) = (vocab(v), random_logits(seed, t, v));
             let text: Vec<usize> = text.into_iter().map(|s| 1 + (s - 1) % (v - 1)).collect();
-            let frames = log_posteriors(&logits, &vocab).unwrap();
+            let frames = log_posteriors(&logits, &vocab, &Cancel::default()).unwrap();
             let ln_p = |path: &[usize]| -> f64 {
                 path.iter().enumerate().map(|(t, &k)| f64::from(frames[t * v + k])).sum()
             };
@@ -180,6 +199,13 @@ mod tests {
                 (found, best) => prop_assert!(false, "{found:?} where the best path is {best:?}"),
             }
         }
+    }
+
+    #[test]
+    fn who_leaves_ends_it_at_the_next_frame() {
+        let (vocab, logits) = (vocab(4), random_logits(7, 30, 4));
+        // Once for the posteriors, once for the path.
+        counted::ends_at_any_look(60, |cancel| align_until(&logits, &vocab, "ab ba", cancel));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! (Graves et al. 2006, section 3.2).
 
 use super::Vocab;
-use crate::{Error, Result};
+use crate::{Cancel, Error, Result};
 use std::ops::Range;
 
 /// One emitted symbol and the frames that agreed on it.
@@ -21,6 +21,14 @@ pub struct Symbol {
 /// # Errors
 /// When the length is no multiple of V, or a logit is not finite: never a transcript from garbage.
 pub fn greedy(logits: &[f32], vocab: &Vocab) -> Result<Vec<Symbol>> {
+    greedy_until(logits, vocab, &Cancel::default())
+}
+
+/// As [`greedy`], until cancelled: it ends at the next frame.
+///
+/// # Errors
+/// As [`greedy`], and [`Error::Abandoned`] once cancelled.
+pub fn greedy_until(logits: &[f32], vocab: &Vocab, cancel: &Cancel) -> Result<Vec<Symbol>> {
     let v = vocab.len();
     if v == 0 || !logits.len().is_multiple_of(v) {
         return Err(Error::Model(format!("{} logits are no whole frames of {v} symbols", logits.len())));
@@ -28,6 +36,7 @@ pub fn greedy(logits: &[f32], vocab: &Vocab) -> Result<Vec<Symbol>> {
     let mut symbols: Vec<Symbol> = Vec::new();
     let mut previous = vocab.blank();
     for (t, frame) in logits.chunks_exact(v).enumerate() {
+        cancel.check()?;
         let (best, posterior) = argmax(frame).ok_or_else(|| {
             Error::Model(format!(
                 "frame {t} has a logit that is not finite: the backbone or the pack is damaged"
@@ -68,6 +77,7 @@ fn argmax(frame: &[f32]) -> Option<(usize, f32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cancel::counted;
 
     fn vocab() -> Vocab {
         Vocab::new(["<pad>", "|", "a", "b"].map(String::from).to_vec(), Some("|")).unwrap()
@@ -84,6 +94,12 @@ mod tests {
         let seen: Vec<_> = symbols.iter().map(|s| (s.index, s.frames.clone())).collect();
         assert_eq!(seen, [(2, 0..2), (2, 3..4), (3, 4..7)]);
         assert!(symbols.iter().all(|s| (s.confidence - 0.5).abs() < 1e-6));
+    }
+
+    #[test]
+    fn who_leaves_ends_it_at_the_next_frame() {
+        let logits = path(&[2, 2, 0, 3, 1, 2]);
+        counted::ends_at_any_look(6, |cancel| greedy_until(&logits, &vocab(), cancel));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The way down: [`greedy`] turns logits `(T, V)` into [`Symbol`]s (best path, repeats collapsed, blanks
 //! dropped), [`words`] gathers symbols into [`Word`]s by the [`Vocab`]'s separator. [`beam`] does the same
 //! with a search over whole texts, an n-gram model ([`lm`]) and [`KeyTerms`]; [`align`] with a text that is
-//! known. [`confidence`] makes a word's confidence the probability that it is right.
+//! known. Each has a way to stop it (`_until`). [`confidence`] makes a word's confidence the probability that it is right.
 
 mod align;
 mod beam;
@@ -19,10 +19,10 @@ mod spell;
 mod vocab;
 mod words;
 
-pub use align::{Alignment, align, align_symbols};
-pub use beam::{Beam, Hypothesis, beam};
+pub use align::{Alignment, align, align_symbols, align_until};
+pub use beam::{Beam, Hypothesis, beam, beam_until};
 pub use fusion::WordModel;
-pub use greedy::{Symbol, greedy};
+pub use greedy::{Symbol, greedy, greedy_until};
 pub use keyterms::KeyTerms;
 pub use lm::Lm;
 pub use spell::spell;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Precision, Residency, demo,
+    Cancel, Precision, Residency, demo,
     engine::{Transcript, Utterance},
     model::{Backbone, Config, Source},
     packs::Packs,
@@ -32,7 +32,7 @@ fn transcribe(fleet: &Fleet, utterances: &[Utterance]) -> Result<Vec<Transcript>
     let cut = utterances.iter().map(|u| fleet.first().cut(u)).collect::<Result<Vec<_>>>()?;
     let mut parts = fleet.compute(&cut.iter().flatten().collect::<Vec<_>>(), &mut || Ok(()))?.into_iter();
     let read = |(utterance, pieces): (&Utterance, &Vec<Piece>)| {
-        fleet.first().read(utterance, parts.by_ref().take(pieces.len()).collect())
+        fleet.first().read(utterance, parts.by_ref().take(pieces.len()).collect(), &Cancel::default())
     };
     utterances.iter().zip(&cut).map(read).collect()
 }
@@ -125,7 +125,10 @@ fn a_failure_of_the_first_costs_no_answer_and_is_told() {
     let pieces: Vec<&Piece> = of.iter().map(|(_, piece)| piece).collect();
     // Each part is read as if it were all of its utterance.
     let read = |parts: Vec<Part>| -> Vec<String> {
-        of.iter().zip(parts).map(|((u, _), part)| one.read(u, vec![part]).unwrap().text).collect()
+        of.iter()
+            .zip(parts)
+            .map(|((u, _), part)| one.read(u, vec![part], &Cancel::default()).unwrap().text)
+            .collect()
     };
     // Another model: none of the packs fits it.
     let broken = || Engine::new(Backbone::random(Config::tiny(), 1, &Device::Cpu).unwrap());

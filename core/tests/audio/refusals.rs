@@ -1,10 +1,8 @@
 //! Every way to be refused: which error, and that its message helps.
 
 use crate::{fixture, mixed, refused, wav, wav16};
-use s3router_core::audio::{
-    Cancel, Channels, Container, Encoding, Limits, RawFormat, decode, decode_until, sniff,
-};
-use s3router_core::{Error, Kind};
+use s3router_core::audio::{Channels, Container, Encoding, Limits, RawFormat, decode, decode_until, sniff};
+use s3router_core::{Cancel, Error, Kind};
 
 #[test]
 fn nothing_is_empty_audio() {

@@ -2,7 +2,7 @@
 
 use crate::{
     app::App,
-    error::{Errors, Result},
+    error::{ApiError, Errors, Result},
     intake::{
         align::{Ask, Parameters},
         audio,
@@ -11,6 +11,7 @@ use crate::{
     },
     middleware::request::Trace,
     routes::transcribe::{AudioForm, lease},
+    schedule::Permit,
     tongue::{Spoken, Tongue, pack_ref},
     transcription::{compute, decode, timing, within},
 };
@@ -20,8 +21,10 @@ use axum::{
     extract::{Query, State},
     http::HeaderMap,
 };
-use s3router_core::{Utterance, audio::Channels, decode::Word, packs::LoadedPack, reading::Aligned};
-use s3router_proto::{AlignedCharacter, AlignedWord, Alignment};
+use s3router_core::{
+    Cancel, Utterance, audio::Channels, decode::Word, engine::Emissions, packs::LoadedPack, reading::Aligned,
+};
+use s3router_proto::{AlignedCharacter, AlignedWord, Alignment, ErrorKind};
 use std::{sync::Arc, time::Instant};
 
 /// Lays a known text over its audio: when each word and each character is said.
@@ -52,17 +55,17 @@ async fn work(app: &App, trace: &Trace, ask: Ask, tongue: &Tongue, audio: Bytes)
     let upload = trace.begun().elapsed();
     let permit = app.scheduler.admit(&trace.tenant())?;
     let [pack] = tongue.candidates() else {
-        return Err(crate::error::ApiError::internal("more than one pack"));
+        return Err(ApiError::internal("more than one pack"));
     };
     trace.enter("decode");
     let begun = Instant::now();
     let samples = decode(app, audio, ask.raw, Channels::Mix).await?.pop().unwrap_or_default();
     let decoded = begun.elapsed();
     trace.enter("engine");
-    let done = app.scheduler.submit(Utterance::for_emissions(samples, pack), permit).await?;
+    let done = app.scheduler.submit(Utterance::for_emissions(samples, pack), permit.clone()).await?;
     let begun = Instant::now();
     let (queue, mut infer, duration) = (done.queue, done.infer, done.transcript.seconds);
-    let aligned = lay(app, pack, done.transcript.emissions, ask.text).await?;
+    let aligned = lay(app, pack, done.transcript.emissions.unwrap_or_default(), ask.text, permit).await?;
     infer += begun.elapsed();
     let timing = timing(upload, decoded, queue, infer, trace.begun().elapsed(), duration);
     trace.took(timing);
@@ -80,12 +83,21 @@ async fn work(app: &App, trace: &Trace, ask: Ask, tongue: &Tongue, audio: Bytes)
 async fn lay(
     app: &App,
     pack: &Arc<LoadedPack>,
-    emissions: Option<s3router_core::engine::Emissions>,
+    emissions: Emissions,
     text: String,
+    permit: Permit,
 ) -> Result<Aligned> {
     let pack = Arc::clone(pack);
-    let aligned = compute(app, move || pack.align(&emissions.unwrap_or_default(), &text)).await?;
-    aligned.map_err(|e| crate::error::ApiError { param: Some("text".into()), ..e.into() })
+    let lay = move |cancel: &Cancel| {
+        // As of a search: in use for as long as there is work.
+        let _permit = permit;
+        pack.align(&emissions, &text, cancel)
+    };
+    let of_the_text = |e: ApiError| match e.kind {
+        ErrorKind::InvalidRequest => ApiError { param: Some("text".into()), ..e },
+        _ => e,
+    };
+    compute(app, "align", lay).await.map_err(of_the_text)
 }
 
 fn word((whole, characters): (Word, Vec<Word>)) -> AlignedWord {

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 pub struct Job {
     /// What to read, under which pack.
     pub utterance: Utterance,
-    /// Held until the job is dropped, done or not.
+    /// Held until the job is dropped, or has been read.
     pub permit: Permit,
     /// Its seconds, counted for as long.
     pub audio: Audio,
@@ -54,6 +54,8 @@ pub struct Computed {
     pub queue: Duration,
     /// In the engine, together with its batches.
     pub infer: Duration,
+    /// Kept until it has been read.
+    pub held: (Permit, Audio),
 }
 
 impl std::fmt::Debug for Computed {

@@ -4,7 +4,7 @@
 //! → [`policy`] over [`fair`] (which pieces run next, and which small ones may cut in) → `worker` (the thread
 //! that owns the engine) → the reply channel that travelled inside the job. A caller that stops waiting (client
 //! gone, deadline passed) drops its end of that channel; the queue skips the job, and a batch that nobody waits
-//! for ends at its next layer.
+//! for ends at its next layer, a reading at its next frame.
 
 mod admission;
 pub mod fair;
@@ -27,7 +27,7 @@ use crate::{
 use admission::Admission;
 use job::{Computed, Done, Job};
 use queue::Queue;
-use s3router_core::{Utterance, audio::RATE_HZ};
+use s3router_core::{Cancel, Utterance, audio::RATE_HZ};
 use std::{
     sync::{Arc, mpsc},
     time::Instant,
@@ -103,10 +103,21 @@ impl Scheduler {
     /// Logits → words, off the engine's thread: it goes on computing meanwhile.
     async fn read(&self, computed: Computed) -> Result<Done> {
         let begun = Instant::now();
-        let Computed { model, utterance, parts, queue, infer } = computed;
+        let Computed { model, utterance, parts, queue, infer, held } = computed;
         let span = tracing::info_span!("ctc");
         let short = utterance.samples.len() <= SHORT;
-        let work = move || span.in_scope(|| queue::guarded(|| model.read(&utterance, parts)));
+        let cancel = Cancel::default();
+        let _leaving = cancel.on_leave();
+        let metrics = Arc::clone(&self.metrics);
+        let work = move || {
+            // Back before the answer: who hears it may ask again at once.
+            let _held = held;
+            let outcome = span.in_scope(|| queue::guarded(|| model.read(&utterance, parts, &cancel)));
+            if let Ok(outcome) = &outcome {
+                metrics.ended("read", outcome);
+            }
+            outcome
+        };
         let transcript = match short {
             true => work(),
             false => spawn_blocking(work)

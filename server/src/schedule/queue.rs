@@ -199,10 +199,9 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T> {
 fn answer(cut: Cut, model: &Arc<dyn Model>) {
     let Cut { job, parts, busy, .. } = cut;
     let Job { utterance, permit, audio, reply, queued, .. } = job;
-    // Back before the answer: who hears it may ask again at once.
-    drop((permit, audio));
     let queue = Instant::now().saturating_duration_since(queued).saturating_sub(busy);
-    let computed = Computed { model: Arc::clone(model), utterance, parts, queue, infer: busy };
+    let computed =
+        Computed { model: Arc::clone(model), utterance, parts, queue, infer: busy, held: (permit, audio) };
     // Nobody may be waiting any more; that is no error.
     let _ = reply.send(Ok(computed));
 }

@@ -57,6 +57,9 @@ fn compute(queue: &mut Queue, model: &Arc<dyn Model>, batch: &Batch, host: bool)
     let took = begun.elapsed().saturating_sub(guests_took);
     drop(spans);
     queue.metrics.batch_done(took);
+    if let Ok(outcome) = &result {
+        queue.metrics.ended("forward", outcome);
+    }
 
     let error = match result {
         Ok(Ok(parts)) if parts.len() == batch.len() => {

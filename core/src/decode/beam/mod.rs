@@ -18,7 +18,7 @@ use super::align::viterbi;
 use super::fusion::{Fusion, WordModel};
 use super::posteriors::log_posteriors;
 use super::{KeyTerms, Symbol, Vocab};
-use crate::{Error, Result};
+use crate::{Cancel, Error, Result};
 use search::Search;
 use std::collections::HashSet;
 
@@ -64,22 +64,36 @@ pub struct Hypothesis {
 /// # Errors
 /// As `greedy`; also a width or a number of texts or symbols of 0.
 pub fn beam(logits: &[f32], vocab: &Vocab, options: &Beam<'_>) -> Result<Vec<Hypothesis>> {
+    beam_until(logits, vocab, options, &Cancel::default())
+}
+
+/// As [`beam`], until cancelled: it ends at the next frame.
+///
+/// # Errors
+/// As [`beam`], and [`Error::Abandoned`] once cancelled.
+pub fn beam_until(
+    logits: &[f32],
+    vocab: &Vocab,
+    options: &Beam<'_>,
+    cancel: &Cancel,
+) -> Result<Vec<Hypothesis>> {
     for (name, value) in [("width", options.width), ("best", options.best), ("symbols", options.symbols)] {
         if value == 0 {
             return Err(Error::InvalidRequest(format!("beam {name} is 0: give at least 1")));
         }
     }
-    let frames = log_posteriors(logits, vocab)?;
+    let frames = log_posteriors(logits, vocab, cancel)?;
     let fusion = Fusion::new(vocab, options.words, options.terms);
     let mut search = Search::new(&fusion, options);
     for frame in frames.chunks_exact(vocab.len()) {
+        cancel.check()?;
         search.advance(frame);
     }
     let mut texts = HashSet::new();
     let mut best = Vec::new();
     for (symbols, score, acoustic) in search.ranked() {
         if texts.insert(written(&symbols, vocab)) {
-            let symbols = viterbi(&frames, vocab, &symbols)?.symbols;
+            let symbols = viterbi(&frames, vocab, &symbols, cancel)?.symbols;
             best.push(Hypothesis { symbols, score, acoustic });
         }
         if best.len() == options.best {

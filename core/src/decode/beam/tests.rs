@@ -1,5 +1,6 @@
 use super::super::posteriors::ln_add;
 use super::*;
+use crate::cancel::counted;
 use crate::decode::brute::{collapse, paths, random_logits};
 use crate::decode::{Lm, greedy, text, words};
 use proptest::prelude::*;
@@ -25,7 +26,7 @@ fn vocab(v: usize, separator: Option<&str>) -> Vocab {
 
 /// ln p of every text: the sum over all alignments, one by one.
 fn all_texts(logits: &[f32], vocab: &Vocab) -> BTreeMap<Vec<usize>, f64> {
-    let (v, frames) = (vocab.len(), log_posteriors(logits, vocab).unwrap());
+    let (v, frames) = (vocab.len(), log_posteriors(logits, vocab, &Cancel::default()).unwrap());
     let mut texts = BTreeMap::new();
     for path in paths(logits.len() / v, v) {
         let ln_p: f64 = path.iter().enumerate().map(|(t, &k)| f64::from(frames[t * v + k])).sum();
@@ -54,6 +55,14 @@ fn doubtful(best: &[usize], v: usize, frame: usize, other: usize, behind: f32) -
 fn heard(logits: &[f32], vocab: &Vocab, options: &Beam<'_>) -> String {
     let best = beam(logits, vocab, options).unwrap();
     text(&words(&best[0].symbols, vocab, 0.02), vocab)
+}
+
+#[test]
+fn who_leaves_ends_it_at_the_next_frame() {
+    let (vocab, logits) = (vocab(4, Some("|")), random_logits(3, 20, 4));
+    let options = Beam { width: 8, best: 3, ..Beam::default() };
+    // Posteriors, search, and the times of three texts.
+    counted::ends_at_any_look(100, |cancel| beam_until(&logits, &vocab, &options, cancel));
 }
 
 proptest! {
