@@ -30,7 +30,8 @@ impl Budget {
 /// Of a padded batch, at most one part in `WASTE` is padding.
 const WASTE: usize = 4;
 
-/// Who cuts in on a running batch is at most one part in `GUEST` of it.
+/// Who cuts in on a running batch is at most one part in `GUEST` of its longest piece. Among equals nobody cuts in:
+/// a newcomer would save little, and the work would be done in crumbs.
 const GUEST: usize = 4;
 
 /// The units to run now; at least one whenever anything waits. A unit larger than the budget runs alone.
@@ -43,6 +44,8 @@ pub fn next_batch(fair: &mut Fair, budget: Budget) -> Vec<Unit> {
 pub struct Running {
     /// Its own samples.
     pub samples: usize,
+    /// Those of its longest piece.
+    pub longest: usize,
     /// Samples of those who cut in so far.
     pub guests: usize,
 }
@@ -52,7 +55,7 @@ pub struct Running {
 pub fn cut_in(fair: &mut Fair, budget: Budget, running: &mut Running) -> Vec<Unit> {
     let left = running.samples.saturating_sub(running.guests);
     let room = Budget { samples: budget.samples.min(left), ..budget };
-    let small = running.samples / GUEST;
+    let small = running.longest / GUEST;
     let guests = form(fair, room, &|unit| unit.whole && unit.samples <= small.min(left));
     running.guests += guests.iter().map(|unit| unit.samples).sum::<usize>();
     guests

@@ -59,17 +59,29 @@ fn a_short_job_overtakes_the_windows_of_a_long_one_but_not_for_ever() {
 #[test]
 fn guests_are_small_and_together_no_more_than_their_host() {
     let mut fair = jobs(&[300, 100, 100, 100, 100, 100]);
-    let mut running = Running { samples: 400, guests: 0 };
+    let mut running = Running { samples: 400, longest: 400, guests: 0 };
     let mut cut = || names(&cut_in(&mut fair, Budget { rows: 3, samples: 1000 }, &mut running));
     assert_eq!((cut(), cut(), cut()), (vec![1, 2, 3], vec![4], vec![]), "400 in all, and never the 300");
     assert_eq!(names(&next_batch(&mut fair, ALONE)), [5]);
 }
 
 #[test]
+fn among_equals_nobody_cuts_in() {
+    let mut fair = jobs(&[100, 100, 20]);
+    let mut running = Running { samples: 800, longest: 100, guests: 0 };
+    assert_eq!(
+        names(&cut_in(&mut fair, BUDGET, &mut running)),
+        [2],
+        "small beside each of eight, not beside all"
+    );
+    assert!(cut_in(&mut fair, BUDGET, &mut running).is_empty());
+}
+
+#[test]
 fn the_windows_of_a_long_file_cut_in_on_nobody() {
     let mut fair = Fair::default();
     push(&mut fair, seat(0, 1, 0, 0), &[20; 30]);
-    let mut running = Running { samples: 120, guests: 0 };
+    let mut running = Running { samples: 120, longest: 120, guests: 0 };
     assert!(cut_in(&mut fair, BUDGET, &mut running).is_empty(), "small as they are");
     push(&mut fair, seat(0, 1, 0, 1), &[1]);
     assert_eq!(names(&cut_in(&mut fair, BUDGET, &mut running)), [1]);

@@ -37,7 +37,9 @@ fn compute(queue: &mut Queue, model: &Arc<dyn Model>, batch: &Batch, host: bool)
     let pieces: Vec<&Piece> = batch.iter().map(|(_, piece)| piece).collect();
     queue.metrics.batch_formed(&pieces);
     queue.metrics.devices.set(model.devices() as i64);
-    let mut running = Running { samples: pieces.iter().map(|p| p.samples()).sum(), guests: 0 };
+    let lengths = pieces.iter().map(|p| p.samples());
+    let longest = lengths.clone().max().unwrap_or(0);
+    let mut running = Running { samples: lengths.sum(), longest, guests: 0 };
     let (mut guests_took, mut broken) = (Duration::ZERO, false);
 
     let spans = queue.spans(batch);
