@@ -23,7 +23,7 @@ const ENDLESS: Limits = Limits { max_seconds: f64::INFINITY };
 pub struct Live {
     raw: Option<RawFormat>,
     state: State,
-    /// From the rate of the audio to ours; there is none before the first samples, nor right after a flush.
+    /// From the rate of the audio to ours; there is none before the first samples.
     resampler: Option<Resampler>,
 }
 
@@ -85,7 +85,7 @@ impl Live {
             let recorded = self.advance(&[], true)?;
             tail = self.resample(recorded)?;
         }
-        if let Some(resampler) = self.resampler.take() {
+        if let Some(resampler) = &mut self.resampler {
             resampler.finish(&mut tail)?;
         }
         Ok(tail)

@@ -68,23 +68,38 @@ impl Resampler {
         self.feed(samples, out)
     }
 
-    /// Appends the tail: silence is taken to follow the last sample.
+    /// Appends the tail: silence is taken to follow the last sample. What is pushed next is the beginning of another
+    /// recording; it costs no new plan.
     ///
     /// # Errors
     /// As [`Resampler::push`].
-    pub fn finish(mut self, out: &mut Vec<f32>) -> Result<()> {
+    pub fn finish(&mut self, out: &mut Vec<f32>) -> Result<()> {
         let rate = u64::from(self.rate_hz);
         let total = (self.taken * u64::from(RATE_HZ) + rate / 2) / rate;
         // `out` may have been emptied meanwhile.
         let before = out.len() as u64;
         let due = total.saturating_sub(self.given);
-        let Some(block_in) = self.fft.as_ref().map(|f| f.input_frames_next()) else { return Ok(()) };
+        let Some(block_in) = self.fft.as_ref().map(|f| f.input_frames_next()) else {
+            self.begin();
+            return Ok(());
+        };
         let silence = vec![0.0; block_in];
         while self.given < total {
             self.feed(&silence, out)?;
         }
         out.truncate((before + due) as usize);
+        self.begin();
         Ok(())
+    }
+
+    /// As it was when it was made.
+    fn begin(&mut self) {
+        self.pending.clear();
+        (self.taken, self.given) = (0, 0);
+        if let Some(fft) = &mut self.fft {
+            fft.reset();
+            self.delay = fft.output_delay();
+        }
     }
 
     fn feed(&mut self, mut samples: &[f32], out: &mut Vec<f32>) -> Result<()> {
