@@ -1,6 +1,6 @@
 //! `s3router transcribe`: by itself, and asking a server.
 
-use super::{fails, s3router, serve_with};
+use super::{fails, s3router, serve, serve_with};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
@@ -45,20 +45,21 @@ fn a_server_hears_what_the_program_hears_by_itself() {
 }
 
 #[test]
-fn a_microphone_comes_through_standard_input() {
-    let bytes = std::fs::read(format!("{CLIPS}/tr.wav")).unwrap();
-    let whole = says(&["transcribe", &format!("{CLIPS}/tr.wav"), "--lang", "tr"]);
+fn a_recording_comes_through_standard_input_as_a_whole_where_its_form_asks_for_that() {
+    let clip = format!("{CLIPS}/tr.wav");
+    let bytes = std::fs::read(&clip).unwrap();
     let from = |bytes: &[u8], args: &[&str]| {
-        let mut child = s3router(&[&["transcribe", "-", "--lang", "tr"], args].concat())
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let ask = [&["transcribe", "-", "--lang", "tr"][..], args].concat();
+        let mut child = s3router(&ask).stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(bytes).unwrap();
         String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
     };
-    assert_eq!(from(&bytes, &[]), whole);
+    let subtitles = says(&["transcribe", &clip, "--lang", "tr", "--format", "srt"]);
+    assert_eq!(from(&bytes, &["--format", "srt"]), subtitles);
+    assert!(!from(&bytes, &[]).trim().is_empty(), "as text a line an utterance");
     let quiet = from(&vec![0; 32_000], &["--encoding", "pcm_s16le", "--rate", "16000", "--format", "json"]);
-    assert!(quiet.contains("\"duration\":1.0"), "{quiet}");
+    let told: serde_json::Value = serde_json::from_str(quiet.trim()).unwrap();
+    assert_eq!((&told["type"], &told["text"], &told["end"]), (&"final".into(), &"".into(), &1.0.into()));
 }
 
 /// Lines that a child writes, as they come.
@@ -66,43 +67,73 @@ fn lines(child: &mut std::process::Child) -> impl Iterator<Item = String> + use<
     BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok)
 }
 
-#[test]
-fn a_live_microphone_is_heard_by_a_server_while_it_speaks() {
-    let server = serve_with(&[], &[("S3ROUTER_API_KEYS", "sesame")]);
+/// Speaks twice into an open microphone; the lines that came of it. The first came while it was still open.
+fn speak(args: &[&str]) -> Vec<String> {
     let clip = std::fs::read(format!("{CLIPS}/tr.wav")).unwrap();
     let rate = u32::from_le_bytes(clip[24..28].try_into().unwrap()).to_string();
     assert_eq!(&clip[20..24], [1, 0, 1, 0], "16-bit PCM, one channel");
     let speech = [&clip[44..], &[0; 48_000]].concat();
+    let flags = ["transcribe", "-", "--lang", "tr", "--encoding", "pcm_s16le", "--rate", &rate];
+    let mut child = s3router(&[&flags[..], args].concat()).stdin(Stdio::piped()).spawn().unwrap();
+    let mut microphone = child.stdin.take().unwrap();
+    let mut said = lines(&mut child);
+    microphone.write_all(&speech).unwrap();
+    microphone.flush().unwrap();
+    let first = said.next().unwrap();
+    microphone.write_all(&speech).unwrap();
+    drop(microphone);
+    let rest: Vec<String> = said.collect();
+    assert!(!first.is_empty() && !rest.is_empty() && child.wait().unwrap().success(), "{first} {rest:?}");
+    std::iter::once(first).chain(rest).collect()
+}
+
+#[test]
+fn a_live_microphone_is_heard_while_it_speaks_here_as_by_a_server() {
+    let server = serve_with(&[], &[("S3ROUTER_API_KEYS", "sesame")]);
     let url = server.1.as_str();
-    for format in ["text", "json"] {
-        let flags = ["--lang", "tr", "--format", format, "--encoding", "pcm_s16le", "--rate", &rate];
-        let ask = [&["transcribe", "--server", url, "-", "--api-key", "sesame"], &flags[..]].concat();
-        let mut child = s3router(&ask).stdin(Stdio::piped()).spawn().unwrap();
-        let mut microphone = child.stdin.take().unwrap();
-        let mut said = lines(&mut child);
-        microphone.write_all(&speech).unwrap();
-        microphone.flush().unwrap();
-        // The microphone is still open: only a stream can have told this.
-        let first = said.next().unwrap();
-        assert!(!first.is_empty());
-        microphone.write_all(&speech).unwrap();
-        drop(microphone);
-        let rest: Vec<String> = said.collect();
-        assert!(!rest.is_empty() && child.wait().unwrap().success(), "{rest:?}");
-        if format == "json" {
-            let last: serde_json::Value = serde_json::from_str(rest.last().unwrap()).unwrap();
-            assert_eq!((&last["type"], &last["lang"]), (&"final".into(), &"tr".into()));
-        }
+    let remote = ["--server", url, "--api-key", "sesame"];
+    assert_eq!(speak(&remote), speak(&[]));
+    for args in [&remote[..], &[]] {
+        let told = speak(&[&["--format", "json"][..], args].concat());
+        let last: serde_json::Value = serde_json::from_str(told.last().unwrap()).unwrap();
+        assert_eq!((&last["type"], &last["lang"]), (&"final".into(), &"tr".into()));
     }
+    assert!(fails(&["transcribe", "-", "--lang", "tlh"]).contains("tlh"));
 
     let wrong = |args: &[&str]| {
-        let output = s3router(&[&["transcribe", "-", "--server", url], args].concat()).output().unwrap();
+        let output = s3router(&[&["transcribe", "-", "--server", url][..], args].concat()).output().unwrap();
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };
     assert!(wrong(&["--lang", "tlh", "--api-key", "sesame"]).contains("tlh"));
     let refused = wrong(&["--lang", "tr", "--api-key", "wrong"]);
     assert!(refused.contains("not known") && refused.contains("401"), "{refused}");
+}
+
+#[test]
+fn a_server_with_a_certificate_of_the_house_is_asked_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (cert, key) = (path("cert.pem"), path("key.pem"));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let server = serve(&["--tls-cert", &cert, "--tls-key", &key]);
+    let url = format!("https://localhost:{}", server.1.rsplit(':').next().unwrap());
+    let vouched = ["--server", url.as_str(), "--ca-cert", &cert];
+    assert_eq!(speak(&vouched), speak(&[]));
+    let clip = format!("{CLIPS}/tr.wav");
+    let ask = ["transcribe", clip.as_str(), "--lang", "tr"];
+    assert_eq!(says(&[&ask[..], &vouched].concat()), says(&ask));
+
+    for input in ["-", clip.as_str()] {
+        let stranger = ["transcribe", input, "--lang", "tr", "--retries", "0", "--server", &url];
+        let line = s3router(&stranger).output().unwrap();
+        let line = String::from_utf8(line.stderr).unwrap();
+        assert!(line.contains("no answer from") && line.contains("ertificate"), "{line}");
+    }
+    let nothing = fails(&["transcribe", "-", "--lang", "tr", "--server", &url, "--ca-cert", &key]);
+    assert!(nothing.contains("--ca-cert"), "{nothing}");
 }
 
 /// A server that is busy once and asks for a second's patience, then lets nobody in.

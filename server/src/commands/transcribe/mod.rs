@@ -36,11 +36,11 @@ Examples:
   s3router transcribe talk.m4a --lang en --format srt > talk.srt
   s3router transcribe --manifest clips.tsv --shard 3/16 --format json --output part-3.jsonl
   s3router transcribe recordings/ --lang nl --server http://gpu:8080 --format srt --out subtitles/
-  arecord -f S16_LE -r 16000 -d 10 | s3router transcribe - --lang en
+  arecord -f S16_LE -r 16000 | s3router transcribe - --lang en
   arecord -t raw -f S16_LE -r 16000 | s3router transcribe - --lang en --server http://gpu:8080 --encoding pcm_s16le --rate 16000")]
 pub struct TranscribeArgs {
-    /// Audio of any common container; a folder stands for every file in it, `-` for standard input. With --server
-    /// that is heard as it comes, as text or JSON: a line an utterance, and what is being said on the terminal.
+    /// Audio of any common container; a folder stands for every file in it, `-` for standard input, which is
+    /// heard as it comes, as text or JSON: a line an utterance, and what is being said on the terminal.
     #[arg(required_unless_present = "manifest", value_name = "FILE|FOLDER|-")]
     files: Vec<PathBuf>,
     /// Files to transcribe, one a line: `path`, or `path<TAB>language`. Paths are relative to the manifest.
@@ -94,14 +94,18 @@ pub fn run(args: TranscribeArgs) -> Result<()> {
     let raw = args.encoding.zip(args.rate);
     let raw = raw.map(|(encoding, rate_hz)| RawFormat { encoding, rate_hz, channels: 1 });
     match args.remote.server() {
+        None if is_live(&args, &inputs) => {
+            let mut out = Output::open(args.output.as_deref())?;
+            live::hear(&args.engine, &wish(&args, &inputs, raw), &mut out)?;
+            out.close()
+        }
         None => {
             let ear = local::Ear::open(&args.engine, &inputs)?;
             each(&args, &inputs, 1, |input| ear.hear(input, raw.as_ref(), args.format))
         }
         Some(url) if is_live(&args, &inputs) => {
-            let wish = live::Wish { lang: &inputs[0].lang, raw, format: args.format };
             let mut out = Output::open(args.output.as_deref())?;
-            live::run(&args.remote, url, &wish, &mut out)?;
+            live::ask(&args.remote, url, &wish(&args, &inputs, raw), &mut out)?;
             out.close()
         }
         Some(url) => {
@@ -116,6 +120,10 @@ fn is_live(args: &TranscribeArgs, inputs: &[Input]) -> bool {
     matches!(inputs, [one] if one.is_stdin())
         && args.out.is_none()
         && matches!(args.format, Format::Text | Format::Json)
+}
+
+fn wish<'a>(args: &TranscribeArgs, inputs: &'a [Input], raw: Option<RawFormat>) -> live::Wish<'a> {
+    live::Wish { lang: &inputs[0].lang, raw, format: args.format }
 }
 
 fn inputs(args: &TranscribeArgs) -> Result<Vec<Input>> {

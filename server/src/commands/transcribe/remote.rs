@@ -2,12 +2,14 @@
 
 use super::{Heard, inputs::Input};
 use crate::intake::query::Format;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use axum::http::{HeaderMap, StatusCode, Uri, uri::Scheme};
 use backon::{BlockingRetryable, ExponentialBuilder};
 use s3router_core::audio::RawFormat;
 use s3router_proto::ErrorBody;
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, path::PathBuf, rc::Rc, time::Duration};
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// How long a server may take to answer the door.
 pub(super) const DOOR: Duration = Duration::from_secs(10);
@@ -22,6 +24,10 @@ pub(super) struct RemoteArgs {
     /// API key. Other users of the machine can read flags: prefer the variable.
     #[arg(long, env = "S3ROUTER_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub(super) api_key: Option<String>,
+    /// Trust this certificate authority (PEM) instead of the public ones: for a server that has its certificate from
+    /// within the house.
+    #[arg(long, env = "S3ROUTER_CA_CERT", value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
     /// Files sent at a time.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     parallel: u16,
@@ -47,14 +53,35 @@ impl RemoteArgs {
         self.parallel.into()
     }
 
+    /// Who alone may vouch for the server, where that is told.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(super) fn authorities(&self) -> Result<Option<Vec<CertificateDer<'static>>>> {
+        let Some(path) = &self.ca_cert else { return Ok(None) };
+        let chain = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let chain = chain.with_context(|| format!("cannot read --ca-cert {} as PEM", path.display()))?;
+        ensure!(!chain.is_empty(), "--ca-cert {}: no certificate in it", path.display());
+        Ok(Some(chain))
+    }
+
+    fn roots(&self) -> Result<RootCerts> {
+        let own = self.authorities()?;
+        let own = own.map(|own| own.iter().map(|c| Certificate::from_der(c).to_owned()).collect::<Vec<_>>());
+        Ok(own.map_or(RootCerts::WebPki, |own| RootCerts::new_with_certs(&own)))
+    }
+
     pub(super) fn client(&self, url: &str, format: Format, raw: Option<&RawFormat>) -> Result<Client> {
         let url = address(url, "transcribe")?.to_string();
         let mut query = vec![("format", format.name().to_owned())];
         if let Some(raw) = raw {
             query.extend([("encoding", raw.encoding.to_string()), ("rate", raw.rate_hz.to_string())]);
         }
-        let config =
-            ureq::Agent::config_builder().http_status_as_error(false).timeout_connect(Some(DOOR)).build();
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(DOOR))
+            .tls_config(TlsConfig::builder().root_certs(self.roots()?).build())
+            .build();
         let line = matches!(format, Format::Json | Format::VerboseJson);
         let (key, retries) = (self.api_key.clone(), self.retries);
         Ok(Client { agent: config.into(), url, query, key, retries, line })
