@@ -35,6 +35,7 @@ fn a_pack_is_served_as_soon_as_it_is_learnt_and_pushed() {
         vocab: Some(at("vocab.json")),
         fresh: false,
         features: None,
+        features_limit: None,
     };
     let mut config = TrainConfig::read("laptop", None).unwrap();
     config.mask.covers = start.meta.covers.clone().try_into().unwrap();

@@ -3,9 +3,9 @@
 //! One safetensors file a clip, `FOLDER/<extractor>/<clip>.<f16|f32>`: the extractor by what it makes of a second of
 //! noise (so its weights, its settings and this program's arithmetic all count), the clip by path, size and time of
 //! change. Files are written aside and renamed, so runs may share a folder and be killed; one cut short is made anew.
-//! Anything in the folder may be deleted at any time.
+//! Anything in the folder may be deleted at any time; beyond a limit the least recently used is ([`room`]).
 
-use crate::store;
+use crate::{room, store};
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 use rand::Rng;
@@ -16,7 +16,7 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::UNIX_EPOCH,
 };
 
@@ -25,7 +25,12 @@ const NAME: &str = "features";
 
 /// A folder of features made by one extractor.
 pub struct Cache {
+    /// Of this extractor, in the folder of all.
     folder: PathBuf,
+    root: PathBuf,
+    limit: Option<u64>,
+    /// Bytes in the folder of all, as far as this run knows.
+    held: AtomicU64,
     /// Set once a write has failed: a full disk costs time, not the run.
     full: AtomicBool,
 }
@@ -44,26 +49,31 @@ pub fn beside(pack: &Path) -> PathBuf {
 }
 
 impl Cache {
-    /// The features that this backbone's extractor makes, within `folder`, which is made.
+    /// The features that this backbone's extractor makes, within `root`, which is made, and which shall hold no more
+    /// than `limit` bytes.
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub fn open(folder: &Path, backbone: &Backbone) -> Result<Self> {
+    pub fn open(root: &Path, backbone: &Backbone, limit: Option<u64>) -> Result<Self> {
         let mut rng = stream(0, "features", 0);
         let noise: Vec<f32> = (0..RATE_HZ).map(|_| rng.random_range(-0.5f32..0.5)).collect();
         let made = backbone.extract(&backbone.prepare(&[&noise])?)?.tensor;
         let bits = made.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         let hash = bits.iter().fold(Sha256::new(), |hash, x| hash.chain_update(x.to_le_bytes()));
-        let folder = folder.join(&hex(hash)[..16]);
+        let folder = root.join(&hex(hash)[..16]);
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot make the folder {} for features", folder.display()))?;
-        Ok(Self { folder, full: AtomicBool::new(false) })
+        room::sweep(root);
+        let held = AtomicU64::new(limit.map_or(0, |limit| room::make(root, limit)));
+        Ok(Self { folder, root: root.into(), limit, held, full: AtomicBool::new(false) })
     }
 
     /// What is kept of a clip, if it is the clip it was.
     pub fn get(&self, clip: &Path, dtype: DType) -> Option<Kept> {
-        let (mut tensors, strings) = store::load(&self.file(clip, dtype)?).ok()?;
+        let file = self.file(clip, dtype)?;
+        let (mut tensors, strings) = store::load(&file).ok()?;
         let samples = strings.get("samples")?.parse().ok()?;
+        room::touch(&file);
         Some(Kept { features: tensors.remove("features")?, samples })
     }
 
@@ -87,6 +97,12 @@ impl Cache {
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         file.write_all(&bytes)?;
         file.persist(path)?;
+        if let Some(limit) = self.limit {
+            let bytes = bytes.len() as u64;
+            if self.held.fetch_add(bytes, Ordering::Relaxed) + bytes > limit {
+                self.held.store(room::make(&self.root, limit), Ordering::Relaxed);
+            }
+        }
         Ok(())
     }
 
@@ -121,7 +137,7 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let clip = dir.path().join("a.wav");
         fs::write(&clip, "audio")?;
-        let cache = Cache::open(dir.path(), &backbone(1))?;
+        let cache = Cache::open(dir.path(), &backbone(1), None)?;
         assert!(cache.get(&clip, DType::F16).is_none());
         let values = Tensor::new(&[[1f32, 2.0], [3.0, 0.5]], &Device::Cpu)?;
         cache.put(&clip, &Kept { features: values.to_dtype(DType::F16)?, samples: 320 });
@@ -129,8 +145,8 @@ mod tests {
         assert_eq!((kept.features.dtype(), kept.samples), (DType::F16, 320));
         assert_eq!(kept.features.to_dtype(DType::F32)?.to_vec2::<f32>()?, values.to_vec2::<f32>()?);
         assert!(cache.get(&clip, DType::F32).is_none(), "another precision is another file");
-        assert!(Cache::open(dir.path(), &backbone(1))?.get(&clip, DType::F16).is_some());
-        assert!(Cache::open(dir.path(), &backbone(2))?.get(&clip, DType::F16).is_none());
+        assert!(Cache::open(dir.path(), &backbone(1), None)?.get(&clip, DType::F16).is_some());
+        assert!(Cache::open(dir.path(), &backbone(2), None)?.get(&clip, DType::F16).is_none());
         fs::write(&clip, "another")?;
         assert!(cache.get(&clip, DType::F16).is_none());
         Ok(())
@@ -141,7 +157,7 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let clip = dir.path().join("a.wav");
         fs::write(&clip, "audio")?;
-        let cache = Cache::open(dir.path(), &backbone(1))?;
+        let cache = Cache::open(dir.path(), &backbone(1), None)?;
         let features = Tensor::zeros((7, 2), DType::F32, &Device::Cpu)?;
         cache.put(&clip, &Kept { features, samples: 320 });
         let file = cache.file(&clip, DType::F32).context("a name")?;
@@ -154,11 +170,30 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_holds_no_more_than_its_limit_and_the_last_used_stay() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let clip = |n: usize| dir.path().join(format!("{n}.wav"));
+        let kept =
+            || Kept { features: Tensor::zeros((100, 64), DType::F32, &Device::Cpu).unwrap(), samples: 320 };
+        let cache = Cache::open(dir.path(), &backbone(1), Some(4 * 26_000))?;
+        for n in 0..12 {
+            fs::write(clip(n), "audio")?;
+            cache.put(&clip(n), &kept());
+            // The clock of files may be coarse.
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            assert!(cache.get(&clip(0), DType::F32).is_some(), "used again and again, after {n}");
+        }
+        let there: Vec<_> = (0..12).filter(|&n| cache.get(&clip(n), DType::F32).is_some()).collect();
+        assert!((2..=4).contains(&there.len()) && there.contains(&11), "{there:?}");
+        Ok(())
+    }
+
+    #[test]
     fn a_folder_that_takes_nothing_costs_nothing() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let clip = dir.path().join("a.wav");
         fs::write(&clip, "audio")?;
-        let cache = Cache::open(dir.path(), &backbone(1))?;
+        let cache = Cache::open(dir.path(), &backbone(1), None)?;
         fs::remove_dir(&cache.folder)?;
         let kept = Kept { features: Tensor::zeros((7, 2), DType::F32, &Device::Cpu)?, samples: 320 };
         cache.put(&clip, &kept);

@@ -115,6 +115,9 @@ pub struct RunArgs {
     /// deleted at any time [default: `features` beside PACK].
     #[arg(long, value_name = "DIR", conflicts_with = "no_features")]
     pub features: Option<PathBuf>,
+    /// Most bytes in that folder: the least recently used features give way [default: no limit].
+    #[arg(long, value_name = "BYTES", conflicts_with = "no_features")]
+    pub features_limit: Option<u64>,
     /// Keeps no features on disk.
     #[arg(long)]
     pub no_features: bool,

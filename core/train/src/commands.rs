@@ -70,6 +70,7 @@ fn train(args: &RunArgs, config: &TrainConfig) -> Result<()> {
         fresh: args.fresh,
         features: (!args.no_features)
             .then(|| args.features.clone().unwrap_or_else(|| cache::beside(&args.out))),
+        features_limit: args.features_limit,
     };
     ensure!(
         args.push.is_none() || config.method.keeps_backbone(),
@@ -105,7 +106,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let bar = Bar::clips(list.rows.len());
     let data = Data::default();
     let kept = args.features.clone().or_else(|| Some(cache::beside(&args.pack)).filter(|f| f.is_dir()));
-    let cache = kept.map(|folder| Cache::open(&folder, &backbone)).transpose()?;
+    let cache = kept.map(|folder| Cache::open(&folder, &backbone, None)).transpose()?;
     let (utterances, skipped) =
         features::extract(&backbone, &list, &trained.meta.language, &data, cache.as_ref(), || bar.tick())?;
     bar.done();

@@ -51,7 +51,8 @@ impl DataSet {
             "the training list has {unit:?}, the validation list {:?}",
             lists[1].unit
         );
-        let cache = job.features.as_deref().map(|folder| Cache::open(folder, backbone)).transpose()?;
+        let open = |folder: &std::path::PathBuf| Cache::open(folder, backbone, job.features_limit);
+        let cache = job.features.as_ref().map(open).transpose()?;
         let cache = cache.as_ref();
         let bar = Bar::clips(lists.iter().map(|l| l.rows.len()).sum());
         let [train, valid] = lists;

@@ -23,6 +23,7 @@ pub mod plot;
 pub mod process;
 pub mod progress;
 pub mod push;
+pub mod room;
 pub mod run;
 pub mod step;
 pub mod store;

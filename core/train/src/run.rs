@@ -57,6 +57,8 @@ pub struct Job {
     pub fresh: bool,
     /// Folder of features that earlier runs kept; `None` keeps nothing.
     pub features: Option<PathBuf>,
+    /// Most bytes in that folder.
+    pub features_limit: Option<u64>,
 }
 
 /// What a run came to.
