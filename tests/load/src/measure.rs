@@ -150,12 +150,12 @@ impl Bench {
         Ok(told(tally))
     }
 
-    /// Many streams at once in real time, `speech` of each being speech.
-    pub(crate) fn streams(&self, load: &Load, speech: f64) -> Result<Tally> {
+    /// So many streams at once in real time, `speech` of each being speech.
+    pub(crate) fn streams(&self, load: &Load, streams: usize, speech: f64) -> Result<Tally> {
         let server = self.server(&["--max-streams", "4096"])?;
         let before = server.meter();
         let mut tally =
-            streams::run(&server.address, load.clips, load.languages, self.streams, speech, self.length)?;
+            streams::run(&server.address, load.clips, load.languages, streams, speech, self.length)?;
         tally.spent(before, server.meter());
         Ok(told(tally))
     }

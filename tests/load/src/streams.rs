@@ -17,7 +17,8 @@ use tungstenite::{Message, WebSocket};
 /// What a microphone hands over at a time.
 const CHUNK: Duration = Duration::from_millis(100);
 
-/// `streams` streams for `length`; the part `speech` of their time is speech. A latency is the time from the end
+/// `streams` streams, evenly spread over the time of one clip and its pause, for `length` from when the last began; the
+/// part `speech` of their time is speech. A latency is the time from the end
 /// of an utterance (`flush`, sent right after its last sample) to `flushed`: its final is there.
 pub(crate) fn run(
     address: &str,
@@ -27,7 +28,8 @@ pub(crate) fn run(
     speech: f64,
     length: Duration,
 ) -> Result<Tally> {
-    let mut tally = Tally::new(format!("{streams} streams, {:.0} % speech", 100.0 * speech))?;
+    let heard = if languages == ["auto"] { ", `lang=auto`" } else { "" };
+    let mut tally = Tally::new(format!("{streams} streams, {:.0} % speech{heard}", 100.0 * speech))?;
     let (told, heard) = mpsc::channel();
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -35,10 +37,10 @@ pub(crate) fn run(
             let (told, clip) = (told.clone(), &clips[i % clips.len()]);
             let language = languages[i % languages.len()].as_str();
             scope.spawn(move || {
-                // Not all in step.
-                let cycle = clip.seconds() / speech;
-                sleep(Duration::from_secs_f64(cycle * i as f64 / streams as f64).min(length / 2));
-                let outcome = stream(address, clip, language, speech, begun + length, |outcome, took| {
+                let cycle = Duration::from_secs_f64(clip.seconds() / speech);
+                sleep(cycle * i as u32 / streams as u32);
+                let until = begun + cycle + length;
+                let outcome = stream(address, clip, language, speech, until, |outcome, took| {
                     let _ = told.send((outcome, took));
                 });
                 if let Err(error) = outcome {
