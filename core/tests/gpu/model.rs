@@ -4,7 +4,7 @@ use crate::{
 };
 use candle_core::{Device, Tensor};
 use s3router_core::{
-    Engine, Fleet, Utterance, demo,
+    Cancel, Engine, Fleet, Utterance, demo,
     device::DeviceChoice,
     gate::{Gates, Segment},
     model::{Backbone, Config, ExtractorNorm, Source},
@@ -83,7 +83,8 @@ fn two_gpus_say_what_one_says() {
     let parts = fleet.compute(&pieces.iter().collect::<Vec<_>>(), &mut || Ok(())).unwrap();
     assert_eq!(fleet.devices(), 2, "nobody failed");
     for ((utterance, part), alone) in utterances.iter().zip(parts).zip(one.transcribe(&utterances)) {
-        assert_eq!(fleet.first().read(utterance, vec![part]).unwrap().text, alone.unwrap().text);
+        let read = fleet.first().read(utterance, vec![part], &Cancel::default()).unwrap();
+        assert_eq!(read.text, alone.unwrap().text);
     }
 }
 
