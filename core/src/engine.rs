@@ -9,6 +9,7 @@ use crate::{
     audio::RATE_HZ,
     decode::{self, Word},
     gate::{Gates, Segment},
+    lock::lock,
     model::{Backbone, Room},
     packs::LoadedPack,
     piece::{self, Part, Piece, stitch},
@@ -19,7 +20,7 @@ use candle_core::{D, Tensor};
 use s3router_masks::Kind;
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// Audio computed at once, seconds, padding counted: bounds the memory of a batch of any size.
@@ -297,11 +298,6 @@ fn rounds<'r, 'p>(rows: &'r [(usize, &'p Piece)]) -> Vec<&'r [(usize, &'p Piece)
         rounds.push(&rows[start..]);
     }
     rounds
-}
-
-/// A panic of another thread leaves a list, which is never half-written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A classifier's answer: softmax of the logits' mean over time, its likeliest label over the whole audio.

@@ -10,6 +10,7 @@
 use crate::{
     Error, Result,
     engine::Engine,
+    lock::lock,
     packs::LoadedPack,
     piece::{Part, Piece},
 };
@@ -17,7 +18,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
@@ -277,11 +278,6 @@ fn shares(lengths: &[usize], devices: usize) -> Vec<Vec<usize>> {
         shares.swap(0, any);
     }
     shares
-}
-
-/// A panic of another thread leaves an option or a list, which are never half-written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod identify;
 pub mod kernels;
 pub mod learn;
 pub mod linear;
+mod lock;
 pub mod model;
 pub mod packs;
 pub mod piece;

@@ -286,7 +286,6 @@ impl Packs {
     }
 }
 
-/// The proof of a checkpoint's own head: SHA-256 over its weight and bias as little-endian f32.
 /// What a pack's `training` metadata says of `key`; `None` when it says nothing.
 ///
 /// # Errors
@@ -302,6 +301,7 @@ pub(crate) fn learnt<T: serde::de::DeserializeOwned>(
     found.map(Some).ok_or_else(|| Error::Model(format!("training.{key} is {value}: expected {expected}")))
 }
 
+/// The proof of a checkpoint's own head: SHA-256 over its weight and bias as little-endian f32.
 fn head_sha256(head: &OwnHead) -> Result<String> {
     let mut hasher = Sha256::new();
     for tensor in [&head.weight, &head.bias] {

@@ -7,6 +7,7 @@
 use crate::{
     Error, Result,
     gate::Gates,
+    lock::lock,
     model::Backbone,
     packs::{LoadedPack, gates},
 };
@@ -14,7 +15,7 @@ use s3router_masks::{Opened, open_path};
 use std::{
     collections::BTreeSet,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
 };
 
 /// The masks of one pack, in memory or in their file.
@@ -129,11 +130,6 @@ impl Residency {
             }
         }
     }
-}
-
-/// A panic of another thread leaves an option or a list, which are never half-written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -83,6 +83,11 @@ impl Config {
         }
     }
 
+    /// A three-layer XLS-R for tests, wide enough to fill the kernels' tiles.
+    pub fn small() -> Self {
+        Self { conv_dim: vec![40, 32, 64], hidden: 128, layers: 3, feed_forward: 160, ..Self::tiny() }
+    }
+
     fn xlsr_family() -> Self {
         Self {
             conv_dim: vec![512; 7],

@@ -1,7 +1,7 @@
 //! The linear projection of a language, after the backbone.
 
 use crate::{
-    Result,
+    Error, Result,
     kernels::{Activation, PackedWeight, Segment, Tier, linear, linear::Linear as Kernel, tensor},
     linear::Param,
 };
@@ -75,25 +75,16 @@ impl Head {
         Ok(Tensor::from_vec(logits, shape, &Device::Cpu)?)
     }
 
-    /// Logits `(T, V)` from hidden `(T, D)`, both on the CPU.
+    /// Logits `(T, V)` from hidden `(T, D)`, both on the CPU, once [`packed`](Self::packed).
     ///
     /// # Errors
     /// Lengths that do not fit.
     pub(crate) fn emit(&self, hidden: &[f32], logits: &mut [f32]) -> Result<()> {
-        match &self.weight {
-            Weight::Packed(weight) => {
-                let layer =
-                    Kernel { weight, bias: self.bias.values(), activation: Activation::None, add: false };
-                let rows = 0..hidden.len() / weight.inputs().max(1);
-                linear(&layer, hidden, &[Segment { rows, mask: None }], logits)
-            }
-            Weight::Tensor(weight, linear) => {
-                let width = weight.dim(1)?;
-                let hidden = Tensor::from_slice(hidden, (hidden.len() / width, width), weight.device())?;
-                let found = linear.forward(&hidden)?.flatten_all()?.to_vec1::<f32>()?;
-                logits.copy_from_slice(&found);
-                Ok(())
-            }
-        }
+        let Weight::Packed(weight) = &self.weight else {
+            return Err(Error::Model("a head that is not packed met the kernels".into()));
+        };
+        let layer = Kernel { weight, bias: self.bias.values(), activation: Activation::None, add: false };
+        let rows = 0..hidden.len() / weight.inputs().max(1);
+        linear(&layer, hidden, &[Segment { rows, mask: None }], logits)
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Positional {
     norm: Option<Norm>,
 }
 
-/// The one resident copy of the weight, as in [`GatedLinear`].
+/// The one resident copy of the weight, as in [`GatedLinear`](crate::linear::GatedLinear).
 #[derive(Clone, Debug)]
 enum PositionalWeight {
     /// And, from its first pass without a gradient, the same packed: a hundredth of the model.

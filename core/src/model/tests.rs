@@ -15,14 +15,7 @@ const BOUND: f64 = 0.02;
 
 /// Miniatures wide enough for tiles: pre-norm with layer norms, post-norm with a group norm.
 fn kinds() -> [Config; 2] {
-    let xlsr = Config {
-        conv_dim: vec![40, 32, 64],
-        hidden: 128,
-        heads: 4,
-        feed_forward: 160,
-        layers: 3,
-        ..Config::tiny()
-    };
+    let xlsr = Config::small();
     let base =
         Config { pre_norm: false, conv_bias: false, extractor_norm: ExtractorNorm::Group, ..xlsr.clone() };
     [xlsr, base]

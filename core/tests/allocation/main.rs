@@ -100,14 +100,7 @@ fn demo_in_eleven_languages(precision: Precision) {
 
 /// Post-norm with a group norm over time (base models), and several positional convolutions (data2vec-audio).
 fn kinds() -> [Config; 2] {
-    let xlsr = Config {
-        conv_dim: vec![40, 32, 64],
-        hidden: 128,
-        heads: 4,
-        feed_forward: 160,
-        layers: 3,
-        ..Config::tiny()
-    };
+    let xlsr = Config::small();
     let base =
         Config { pre_norm: false, conv_bias: false, extractor_norm: ExtractorNorm::Group, ..xlsr.clone() };
     let positional = PositionalConv { layers: 3, kernel: 7, groups: 4 };

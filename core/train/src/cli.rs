@@ -89,8 +89,8 @@ pub struct RunArgs {
     /// Where to learn; `auto` is the first GPU, if this build and this machine have one.
     #[arg(long, value_name = "auto|cpu|cuda:N", default_value_t)]
     pub device: DeviceChoice,
-    /// Keeps the input of each layer only, and computes the rest again going back. Measure before relying on it: a
-    /// step of XLS-R 300M on 48 s of audio took no less memory with it.
+    /// Keeps the input of each layer only, and computes the rest again going back: slower, in less memory, for long
+    /// audio and large backbones.
     #[arg(long)]
     pub checkpoint_activations: bool,
     /// Equal seeds give equal runs.

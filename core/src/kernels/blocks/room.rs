@@ -1,9 +1,10 @@
 //! Large buffers that go round: a step takes and drops the same dozens of megabytes every time, and an allocator
 //! would clear them, hand them back to the system and fault them in again.
 
+use crate::lock::lock;
 use std::{
     ops::{Deref, DerefMut},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 /// What was given back, whole. No longer than what was in use at once: see [`Buffer::of`].
@@ -32,7 +33,7 @@ impl Buffer {
 
 /// The smallest free buffer that is large enough; where there is none, a smaller one makes room for what comes.
 fn take(len: usize) -> Option<Vec<f32>> {
-    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut free = lock(&FREE);
     let fits = free.iter().enumerate().filter(|(_, b)| b.len() >= len).min_by_key(|(_, b)| b.len());
     if let Some((at, _)) = fits {
         return Some(free.swap_remove(at));
@@ -44,7 +45,7 @@ fn take(len: usize) -> Option<Vec<f32>> {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        FREE.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.memory));
+        lock(&FREE).push(std::mem::take(&mut self.memory));
     }
 }
 

@@ -49,24 +49,25 @@ impl Encoder {
     ) -> Result<()> {
         room.rows.clear();
         room.rows.extend(segments.iter().map(|s| s.rows.clone()));
-        let done = self.through((segments, lengths), features, hidden, room, pause);
+        let placed = self.projection.masks(segments, &mut room.masks).and_then(|()| {
+            // From inside the pool: each call of a kernel then finds its threads awake.
+            rayon::scope(|_| self.place(lengths, features, hidden, room))
+        });
+        let done = placed.and_then(|()| self.layers(segments, lengths, hidden, room, pause));
         // A pack that gives way must not be kept by what it left here.
         room.masks.clear();
         done
     }
 
-    fn through(
+    /// All layers and what follows them, in place.
+    fn layers(
         &self,
-        (segments, lengths): (&[Segment], &[usize]),
-        features: &[f32],
+        segments: &[Segment],
+        lengths: &[usize],
         hidden: &mut [f32],
         room: &mut Room,
         pause: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
-        self.projection.masks(segments, &mut room.masks)?;
-        // From inside the pool: each call of a kernel then finds its threads awake.
-        rayon::scope(|_| self.place(lengths, features, hidden, room))?;
-
         let Some(first) = self.blocks.first().and_then(|block| block.layer(&[])) else {
             return Err(unpacked());
         };

@@ -93,21 +93,20 @@ pub fn positional_conv(
     let (out, inner, kernel) = weight.dims3()?;
     let (left, per_group) = (kernel / 2, out / groups);
     let x = x.to_dtype(weight.dtype())?.pad_with_zeros(1, left, kernel - 1 - left)?;
+    let on_cpu = tensor::on_cpu(&[&x, weight, bias]);
     let taps_first = weight.transpose(1, 2)?.contiguous()?.reshape((out, kernel * inner))?;
     let parts = (0..groups)
         .map(|g| {
             let x = unfold(&x.narrow(2, g * inner, inner)?.contiguous()?, kernel, 1)?;
             let weight = taps_first.narrow(0, g * per_group, per_group)?;
-            if tensor::on_cpu(&[&x, &weight, bias]) {
+            if on_cpu {
                 return linear(&x, &weight, &bias.narrow(0, g * per_group, per_group)?, precision);
             }
             product(&x, &weight)
         })
         .collect::<Result<Vec<_>>>()?;
-    if tensor::on_cpu(&[&x, weight, bias]) {
-        return Ok(Tensor::cat(&parts, 2)?);
-    }
-    Ok(Tensor::cat(&parts, 2)?.to_dtype(bias.dtype())?.broadcast_add(bias)?)
+    let y = Tensor::cat(&parts, 2)?;
+    if on_cpu { Ok(y) } else { Ok(y.to_dtype(bias.dtype())?.broadcast_add(bias)?) }
 }
 
 /// Multi-head attention core: softmax(q kᵀ / sqrt(D / heads)) v, each (B, T, D); keys at and beyond a
