@@ -26,8 +26,8 @@ impl Pass<'_> {
         &self.segments[0].gates
     }
 
-    /// Whether half a layer may run as one operation (`kernels::blocks`): one language on the CPU, weights not
-    /// packed for serving, no dropout inside, norm and biases not learnt.
+    /// Whether half a layer may run as one operation (`kernels::blocks`): no dropout inside, of all its parameters
+    /// only weights are learnt.
     fn takes_halves<const N: usize>(
         &self,
         x: &Tensor,
@@ -37,11 +37,17 @@ impl Pass<'_> {
     ) -> bool {
         let gates = self.gates();
         let learnt = |norm: &Norm| norm.weight.get(gates).track_op() || norm.bias.get(gates).track_op();
+        self.takes_tensors(x, linears)
+            && sites.into_iter().all(|site| self.noise.silent_at(site))
+            && !linears.iter().any(|l| l.bias(gates).track_op())
+            && !norm.is_some_and(learnt)
+    }
+
+    /// Whether the kernels with gradients may run: one language on the CPU, weights not packed for serving.
+    fn takes_tensors<const N: usize>(&self, x: &Tensor, linears: [&GatedLinear; N]) -> bool {
         self.segments.len() == 1
             && tensor::on_cpu(&[x])
-            && sites.into_iter().all(|site| self.noise.silent_at(site))
-            && !linears.iter().any(|l| l.is_packed() || l.dtype() != DType::F32 || l.bias(gates).track_op())
-            && !norm.is_some_and(learnt)
+            && !linears.iter().any(|l| l.is_packed() || l.dtype() != DType::F32)
     }
 }
 
@@ -189,9 +195,8 @@ impl Block {
             return Ok((x + self.attend(&normed(x, norm, pass, q.dtype())?, pass)?)?);
         }
         let gates = pass.gates();
-        let [(q, q_bias), (k, k_bias), (v, v_bias)] = [q.seen(gates)?, k.seen(gates)?, v.seen(gates)?];
+        let (qkv, bias) = self.qkv_seen(gates)?;
         let (out, out_bias) = self.out.seen(gates)?;
-        let (qkv, bias) = (Tensor::cat(&[q, k, v], 0)?, Tensor::cat(&[q_bias, k_bias, v_bias], 0)?);
         let norm = norm.map(|n| n.tensors(gates));
         let heads = (self.heads, pass.lengths);
         Ok(tensor::attend_half(x, norm, [&qkv, &bias], [&out, &out_bias], heads, gates.precision())?)
@@ -209,8 +214,23 @@ impl Block {
         Ok(tensor::feed(x, norm, [&up, &up_bias], [&down, &down_bias], gates.precision())?)
     }
 
+    /// Weights (3 D, D) and biases (3 D,) of queries, keys and values, one above the other.
+    fn qkv_seen(&self, gates: &Gates) -> Result<(Tensor, Tensor)> {
+        let [q, k, v] = &self.qkv;
+        let [(q, q_bias), (k, k_bias), (v, v_bias)] = [q.seen(gates)?, k.seen(gates)?, v.seen(gates)?];
+        Ok((Tensor::cat(&[q, k, v], 0)?, Tensor::cat(&[q_bias, k_bias, v_bias], 0)?))
+    }
+
     fn attend(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let [q, k, v] = &self.qkv;
+        if pass.takes_tensors(x, [q, k, v]) && pass.noise.silent_at(Site::AttentionProbs) {
+            let (gates, precision) = (pass.gates(), pass.gates().precision());
+            let (qkv, bias) = self.qkv_seen(gates)?;
+            let qkv = tensor::linear(x, &qkv, &bias, precision)?;
+            let seen = tensor::attend_learning(&qkv, self.heads, pass.lengths, precision)?;
+            let out = self.out.forward(&seen, pass.segments)?;
+            return pass.noise.dropout(out, Site::AttentionOut);
+        }
         let x = &x.to_dtype(q.dtype())?;
         let (q, k, v) =
             (q.forward(x, pass.segments)?, k.forward(x, pass.segments)?, v.forward(x, pass.segments)?);

@@ -1,7 +1,7 @@
 //! Audio seconds learnt from per second, one update after another on the same batch.
 //!
-//! `cargo bench -p s3router-train --bench step -- [demo|xlsr LAYERS] [--bf16] [--checkpoint] [--steps N] [--device D]`; `step.py`
-//! beside it is the same step in PyTorch: same shapes, batch, dtype and threads. It can run both in turn.
+//! `cargo bench -p s3router-train --bench step -- [demo|xlsr LAYERS] [--bf16] [--checkpoint] [--steps N] [--method M]
+//! [--device D]`; `step.py` beside it is the same step in PyTorch: same shapes, batch, dtype and threads. It can run both in turn.
 
 use candle_core::Tensor;
 use rand::Rng;
@@ -58,6 +58,9 @@ fn bench() -> anyhow::Result<()> {
     let mut config = TrainConfig { checkpoint_activations, ..TrainConfig::default() };
     if flag("--bf16").is_some() {
         config.precision = Precision::Bf16.for_learning(&device)?;
+    }
+    if let Some(at) = flag("--method") {
+        config.method = serde_json::from_value(serde_json::Value::from(words[at + 1].as_str()))?;
     }
     let vocab: Vec<String> = (0..SYMBOLS).map(|i| i.to_string()).collect();
     let learner = Learner::new(&config, &backbone, &vocab, None)?;

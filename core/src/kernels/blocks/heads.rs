@@ -18,13 +18,13 @@ use crate::{
 use rayon::prelude::*;
 
 /// Where heads lie: rows of `(B, T)`, q, k and v side by side in a row, heads side by side in each.
-pub(super) struct Shape<'a> {
-    pub(super) precision: Precision,
-    pub(super) tier: Tier,
-    pub(super) heads: usize,
-    pub(super) width: usize,
-    pub(super) times: usize,
-    pub(super) lengths: &'a [usize],
+pub(in crate::kernels) struct Shape<'a> {
+    pub(in crate::kernels) precision: Precision,
+    pub(in crate::kernels) tier: Tier,
+    pub(in crate::kernels) heads: usize,
+    pub(in crate::kernels) width: usize,
+    pub(in crate::kernels) times: usize,
+    pub(in crate::kernels) lengths: &'a [usize],
 }
 
 impl Shape<'_> {
@@ -67,7 +67,7 @@ impl Shape<'_> {
 }
 
 /// qkv `(B, T, 3 D)` to `seen` `(B, T, D)`; rows past an utterance's end see nothing: 0.
-pub(super) fn forward(shape: &Shape<'_>, qkv: &[f32], seen: &mut [f32]) -> Result<()> {
+pub(in crate::kernels) fn forward(shape: &Shape<'_>, qkv: &[f32], seen: &mut [f32]) -> Result<()> {
     shape.clear_padding(seen, shape.all());
     let (d, out) = (shape.all(), scratch::Shared::new(seen));
     shape.tasks().try_for_each(|task| {
@@ -84,7 +84,7 @@ pub(super) fn forward(shape: &Shape<'_>, qkv: &[f32], seen: &mut [f32]) -> Resul
 }
 
 /// The gradient of qkv `(B, T, 3 D)` from `g` `(B, T, D)`, that of what the heads saw.
-pub(super) fn backward(shape: &Shape<'_>, qkv: &[f32], g: &[f32], to: &mut [f32]) -> Result<()> {
+pub(in crate::kernels) fn backward(shape: &Shape<'_>, qkv: &[f32], g: &[f32], to: &mut [f32]) -> Result<()> {
     shape.clear_padding(to, 3 * shape.all());
     let (d, out) = (shape.all(), scratch::Shared::new(to));
     shape.tasks().try_for_each(|task| {

@@ -7,7 +7,7 @@
 
 pub mod attend;
 pub mod feed;
-mod heads;
+pub(super) mod heads;
 mod room;
 
 pub use attend::Attend;

@@ -71,15 +71,15 @@ pub fn attend_half(
 }
 
 /// The elements of a tensor, as long as this is held.
-struct Held<'a>(Box<dyn Deref<Target = Storage> + 'a>, &'a Layout);
+pub(super) struct Held<'a>(Box<dyn Deref<Target = Storage> + 'a>, &'a Layout);
 
 impl<'a> Held<'a> {
-    fn new(tensor: &'a Tensor) -> Self {
+    pub(super) fn new(tensor: &'a Tensor) -> Self {
         let (storage, layout) = tensor.storage_and_layout();
         Self(Box::new(storage), layout)
     }
 
-    fn slice(&self) -> Result<&[f32]> {
+    pub(super) fn slice(&self) -> Result<&[f32]> {
         match &**self.0 {
             Storage::Cpu(storage) => slice(storage, self.1),
             _ => bail!("expected a tensor on the CPU"),

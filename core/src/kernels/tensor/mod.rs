@@ -2,6 +2,7 @@
 //! `model::ops` asks, and falls back to candle's own operations.
 
 mod halves;
+mod heads;
 mod rows;
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
 };
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, bail};
 pub use halves::{NormTensors, attend_half, feed, gated, linear};
+pub use heads::attend_learning;
 use rows::{Gelu, LayerNorm, Softmax};
 use std::ops::Range;
 

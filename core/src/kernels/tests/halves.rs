@@ -84,7 +84,13 @@ fn self_attention_is_its_parts_whatever_the_lengths() {
             let seen = p.matmul(&part(2)?)?.transpose(1, 2)?.reshape((3, 7, D_IN))?;
             x + tensor::linear(&seen, out, &out_bias, Precision::F32)?
         };
+        let parts = |x: &Tensor, [qkv, out]: [&Tensor; 2]| {
+            let all = tensor::linear(&inner(x, norm.as_ref())?, qkv, &bias, Precision::F32)?;
+            let seen = tensor::attend_learning(&all, heads, &lengths, Precision::F32)?;
+            x + tensor::linear(&seen, out, &out_bias, Precision::F32)?
+        };
         agree([&[3 * D_IN, D_IN], &[D_IN, D_IN]], &lengths, half, spelled);
+        agree([&[3 * D_IN, D_IN], &[D_IN, D_IN]], &lengths, parts, spelled);
     }
 }
 
