@@ -8,7 +8,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use s3router_core::kernels::{
     Activation, After, Conv, Gated, Layer, Layout, Norm, PackedWeight, PanelMask, Segment, Space, Stack,
-    Tier, conv, has_bf16, linear, linear::Linear,
+    Tier, Unit, conv, linear, linear::Linear,
 };
 use s3router_masks::BitMask;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ fn linears(c: &mut Criterion) {
                 let (row, col) = (m / 2, n / 3);
                 let kept = |i: &usize| mask.is_none() || keep(col, *i);
                 let expected: f32 = (0..k).filter(kept).map(|i| x[row * k + i] * w[col * k + i]).sum();
-                let bound = if layout == Layout::Tiles { 0.1 } else { 1e-3 };
+                let bound = if matches!(layout, Layout::Tiles(_)) { 0.1 } else { 1e-3 };
                 assert!((y[row * n + col] - expected).abs() < bound);
                 group.bench_function(BenchmarkId::new(layout.name(), name), |b| {
                     b.iter(|| linear(&layer, &x, &segments, &mut y).unwrap());
@@ -61,8 +61,7 @@ fn linears(c: &mut Criterion) {
 
 /// The layouts this machine has: f32's, and bf16's if any.
 fn layouts() -> Vec<Layout> {
-    let bf16 = has_bf16().then_some(Layout::Tiles);
-    std::iter::once(Tier::best().into()).chain(bf16).collect()
+    std::iter::once(Tier::best().into()).chain(Unit::available().map(Layout::Tiles)).collect()
 }
 
 /// XLS-R's extractor on 10 s of audio: 49 GFLOP.
@@ -104,13 +103,10 @@ fn near(a: &[f32], b: &[f32]) -> bool {
 /// One layer of XLS-R 300M on tiles, eight per cent of its feed-forward weights masked: 24 make the model.
 fn layer(c: &mut Criterion) {
     let (d, inner, heads) = (1024, 4096, 16);
-    if !has_bf16() {
-        return;
-    }
-    let pack = |n, k| PackedWeight::new(Layout::Tiles, n, k, &noise(n * k)).unwrap();
+    let Some(layout) = Unit::best().map(Layout::Tiles) else { return };
+    let pack = |n, k| PackedWeight::new(layout, n, k, &noise(n * k)).unwrap();
     let (square, up, down) = (pack(d, d), pack(inner, d), pack(d, inner));
-    let mask =
-        |n, k| PanelMask::new(Layout::Tiles, &BitMask::from_fn(n, k, |r, c| (r * 7 + c * 13) % 12 > 0));
+    let mask = |n, k| PanelMask::new(layout, &BitMask::from_fn(n, k, |r, c| (r * 7 + c * 13) % 12 > 0));
     let masks = [mask(inner, d), mask(d, inner)].map(|m| [Some(Arc::new(m))]);
     let (bias, gamma) = (noise(inner), vec![1f32; d]);
     let mut group = c.benchmark_group("layer");
@@ -131,14 +127,8 @@ fn layer(c: &mut Criterion) {
                 norms: [norm, norm],
             };
             let (lengths, segments) = (vec![times; batch], std::iter::once(0..batch).collect::<Vec<_>>());
-            let stack = Stack {
-                layout: Layout::Tiles,
-                width: d,
-                pre_norm: true,
-                heads,
-                segments: &segments,
-                lengths: &lengths,
-            };
+            let stack =
+                Stack { layout, width: d, pre_norm: true, heads, segments: &segments, lengths: &lengths };
             let x = noise(batch * times * d);
             let (mut y, mut space) = (vec![0f32; x.len()], Space::default());
             let mut run = |y: &mut [f32]| {

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// bf16 where the machine has matrix units for it, f16 on an older GPU, else f32.
+    /// bf16 where the machine has instructions for it, f16 on an older GPU, else f32.
     #[default]
     Auto,
     /// 32-bit floats everywhere.
@@ -33,7 +33,7 @@ impl Precision {
             Self::Bf16 if bf16 => Ok(Self::Bf16),
             Self::F16 if device.is_cuda() => Ok(Self::F16),
             Self::Bf16 => Err(Error::Model(
-                "precision bf16 needs a CPU with AMX (Intel Xeon of 2023 or later, Linux 5.16) or a GPU of compute capability 8.0: use --precision f32 or auto".into(),
+                "precision bf16 needs a CPU with AMX or AVX-512 BF16 (Intel Xeon of 2023, AMD Zen 4 or later; Linux) or a GPU of compute capability 8.0: use --precision f32 or auto".into(),
             )),
             Self::F16 => Err(Error::Model(
                 "precision f16 needs a GPU: on a CPU use --precision f32, bf16 or auto".into(),
@@ -71,7 +71,7 @@ fn has_bf16(device: &Device) -> bool {
     if device.is_cuda() {
         return crate::kernels::cuda::machine(device).is_ok_and(|machine| machine.fuses);
     }
-    device.is_cpu() && crate::kernels::has_bf16()
+    device.is_cpu() && crate::kernels::Unit::best().is_some()
 }
 
 impl FromStr for Precision {

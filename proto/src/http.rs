@@ -208,7 +208,7 @@ pub struct PackList {
     pub backbone: String,
     /// The arithmetic of its heavy products: `f32`, `bf16`.
     pub precision: String,
-    /// What computes them: `amx`, `avx512`, `avx2`, `neon`, `scalar`, `cuda`.
+    /// What computes them: `amx`, `avx512bf16`, `avx512`, `avx2`, `neon`, `scalar`, `cuda`.
     pub kernel: String,
     /// A plain word about the model, where one is due (the demo is synthetic).
     #[serde(skip_serializing_if = "Option::is_none")]

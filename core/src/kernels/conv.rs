@@ -5,7 +5,7 @@
 //! no im2col copy is made. The first layer (C = 1) is the same with rows of `kernel` samples.
 #![allow(unsafe_code)]
 
-use super::{Layout, Norm, PackedWeight, amx, gemm, linear::blocks, misfit, norm, scratch};
+use super::{Layout, Norm, PackedWeight, bf16, gemm, linear::blocks, misfit, norm, scratch};
 use crate::Result;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -132,7 +132,7 @@ pub fn chain_frames(
     let frames = layers.iter().fold(times, |times, layer| layer.frames(times));
     for layer in layers {
         layer.check(channels)?;
-        let early = std::ptr::eq(layer, first) && layer.weight.layout() != Layout::Tiles;
+        let early = std::ptr::eq(layer, first) && !layer.weight.layout().is_tiles();
         if !early && layer.weight.layout() != last.weight.layout() {
             return Err(misfit(format!("{:?} and {:?} in one chain", layer.weight, last.weight)));
         }
@@ -164,8 +164,8 @@ pub fn chain_frames(
         };
         scratch::with(|s| {
             let mut x = &x[from..from + need(piece.len()) * c];
-            if last.weight.layout() == Layout::Tiles {
-                return amx::piece(layers, x, y, s);
+            if let Layout::Tiles(unit) = last.weight.layout() {
+                return bf16::piece(unit, layers, x, y, s);
             }
             let [here, there, _] = &mut s.free;
             let mut times = need(piece.len());
@@ -227,9 +227,9 @@ pub fn positional(layer: &Positional<'_>, batch: usize, x: &[f32], y: &mut [f32]
                 }
             }
             let (weight, y) = (&layer.weights[g], out.at((b * times + rows.start) * c + g * width));
-            if weight.layout() == Layout::Tiles {
+            if let Layout::Tiles(unit) = weight.layout() {
                 // SAFETY: the tasks differ in rows or in the group's channels.
-                return unsafe { amx::positional(layer, g, window, y, &mut s.pack) };
+                return unsafe { bf16::positional(unit, layer, g, window, y, &mut s.pack) };
             }
             let block = gemm::Block {
                 a: window,

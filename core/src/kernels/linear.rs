@@ -1,6 +1,6 @@
 //! The masked linear layer: `y = act(x (W ⊙ M)ᵀ + b)`, rows of several languages in one call.
 
-use super::{Gated, Layout, PackedWeight, PanelMask, amx, gemm, misfit, scratch};
+use super::{Gated, Layout, PackedWeight, PanelMask, bf16, gemm, misfit, scratch};
 use crate::Result;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -60,8 +60,8 @@ pub(super) fn rows(layer: &Linear<'_>, x: &[f32], segments: &Segments<'_, '_>, y
     if m == 0 || n == 0 {
         return Ok(());
     }
-    if layer.weight.layout() == Layout::Tiles {
-        amx::linear(layer, x, segments, y);
+    if let Layout::Tiles(unit) = layer.weight.layout() {
+        bf16::linear(unit, layer, x, segments, y);
         return Ok(());
     }
     let (panels, tall) = (n.div_ceil(layer.weight.cols()), layer.weight.tier().tall());

@@ -26,7 +26,7 @@ impl PanelMask {
                 16 => panels::<2>(mask),
                 _ => panels::<4>(mask),
             },
-            Layout::Tiles => tiles(mask),
+            Layout::Tiles(_) => tiles(mask),
         };
         Self { layout, rows: mask.rows(), cols: mask.cols(), words }
     }
@@ -37,7 +37,7 @@ impl PanelMask {
         BitMask::from_fn(self.rows, self.cols, |n, k| {
             let bit = match self.layout {
                 Layout::Panels(_) => (n / panel * self.cols + k) * panel + n % panel,
-                Layout::Tiles => {
+                Layout::Tiles(_) => {
                     let tile = (n / 32 * steps + k / 32) * 2 + n % 32 / 16;
                     tile * 512 + k % 32 / 2 * 32 + n % 16 * 2 + k % 2
                 }

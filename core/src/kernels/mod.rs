@@ -3,7 +3,8 @@
 //! # A tour
 //! [`scalar`] says what every kernel computes, in plain loops; the tests hold all tiers to it.
 //! [`Tier`] is the instruction set, asked of the machine once. The f32 kernels are written once over `lanes`
-//! (a vector of f32), and `Tier::run` compiles them for each tier. `amx` is the bf16 tier, for matrix units.
+//! (a vector of f32), and `Tier::run` compiles them for each tier. `bf16` is a family of its own, over tiles that a
+//! [`Unit`] multiplies: matrix units, or vectors of pairs.
 //! [`Layout`] says which of the two a weight was packed for: f32 or bf16 is the user's choice
 //! ([`Precision`](crate::Precision)), made when the weights are read, never per call.
 //!
@@ -20,7 +21,7 @@
 //!         for each group of ROWS rows: one register tile        (tile.rs)
 //! ```
 //! So masking costs one pass over a panel that dozens of tiles then read, and `W ⊙ M` never exists beyond
-//! one panel per thread; `amx` goes further and copies the next panel while the tile unit works on this one.
+//! one panel per thread; `bf16` goes further and copies the next panel while the unit works on this one.
 //!
 //! [`linear()`] adds segments (rows of several languages, one call, one reading of W)
 //! and threads; [`conv`] reads overlapping rows as a matrix without copying them; [`attention()`] and
@@ -39,13 +40,13 @@
 //!
 //! Tried and left: masking in the inner loop (7–12 % slower), materialising `W ⊙ M` (8–25 %).
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod amx;
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-#[path = "amx/absent.rs"]
-mod amx;
 pub mod attention;
 pub mod backward;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod bf16;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[path = "bf16/absent.rs"]
+mod bf16;
 pub mod blocks;
 pub mod conv;
 pub mod cuda;
@@ -64,6 +65,7 @@ mod stack;
 pub mod tensor;
 mod tier;
 mod tile;
+mod unit;
 
 #[cfg(test)]
 mod tests;
@@ -78,13 +80,9 @@ pub use pack::PackedWeight;
 pub use scratch::Aligned;
 pub use stack::{Gated, Layer, Space, Stack};
 pub use tier::Tier;
+pub use unit::Unit;
 
 use lanes::Lanes;
-
-/// Whether this machine has a bf16 tier.
-pub fn has_bf16() -> bool {
-    amx::available()
-}
 
 /// A computation that [`Tier::run`] can compile for any tier. Implement `run` with `#[inline(always)]`.
 trait Kernel {

@@ -59,7 +59,7 @@ impl PackedWeight {
         if inputs > 0 {
             match layout {
                 Layout::Panels(_) => packed.fill_panels(weight),
-                Layout::Tiles => packed.fill_tiles(weight),
+                Layout::Tiles(_) => packed.fill_tiles(weight),
             }
         }
         Ok(packed)
@@ -100,7 +100,7 @@ impl PackedWeight {
         let (channels, per_tap) = (inputs / self.taps.max(1), self.steps() / self.taps.max(1));
         let at = |n: usize, k: usize| match self.layout {
             Layout::Panels(_) => self.panels[(n / cols * inputs + k) * cols + n % cols],
-            Layout::Tiles => {
+            Layout::Tiles(_) => {
                 let (step, k) = (k / channels * per_tap + k % channels / 32, k % channels % 32);
                 let tile = (n / 32 * self.steps() + step) * 2 + n % 32 / 16;
                 bf16::from_bits(self.panels.halves()[tile * 512 + k / 2 * 32 + n % 16 * 2 + k % 2]).to_f32()
@@ -126,7 +126,7 @@ impl PackedWeight {
     pub fn tier(&self) -> Tier {
         match self.layout {
             Layout::Panels(tier) => tier,
-            Layout::Tiles => Tier::best(),
+            Layout::Tiles(_) => Tier::best(),
         }
     }
 
@@ -147,14 +147,14 @@ impl PackedWeight {
 
     /// All panels of f32, one after the other.
     pub(super) fn panels(&self) -> &[f32] {
-        debug_assert!(self.layout != Layout::Tiles);
+        debug_assert!(!self.layout.is_tiles());
         &self.panels
     }
 
     /// All panels of tiles, one after the other, as bits of bf16.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn tiles(&self) -> &[u16] {
-        debug_assert!(self.layout == Layout::Tiles);
+        debug_assert!(self.layout.is_tiles());
         self.panels.halves()
     }
 
@@ -171,7 +171,7 @@ impl PackedWeight {
     fn panel_floats(&self) -> usize {
         match self.layout {
             Layout::Panels(_) => self.inputs * self.cols(),
-            Layout::Tiles => self.steps() * 512,
+            Layout::Tiles(_) => self.steps() * 512,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 mod panels;
 
-use super::{Layout, Norm, PackedWeight, PanelMask, amx, misfit};
+use super::{Layout, Norm, PackedWeight, PanelMask, bf16, misfit};
 use crate::Result;
 use std::{ops::Range, sync::Arc};
 
@@ -58,14 +58,14 @@ pub struct Space {
     /// Frames of each batch row.
     times: usize,
     panels: panels::Space,
-    tiles: amx::Space,
+    tiles: bf16::Space,
 }
 
 impl Layer<'_> {
     /// Whether the width comes in whole heads and, in tiles, all widths and a head's in whole steps.
     pub fn serves(&self, heads: usize) -> bool {
         let (width, inner) = (self.out.weight.outputs(), self.up.weight.outputs());
-        let step = if self.out.weight.layout() == Layout::Tiles { 32 } else { 1 };
+        let step = if self.out.weight.layout().is_tiles() { 32 } else { 1 };
         heads > 0 && width.is_multiple_of(step * heads) && inner.is_multiple_of(step)
     }
 }
@@ -92,7 +92,7 @@ impl Stack<'_> {
         space.times = times;
         match self.layout {
             _ if x.is_empty() => {}
-            Layout::Tiles => amx::enter(self, x, times, &mut space.tiles),
+            Layout::Tiles(_) => bf16::enter(self, x, times, &mut space.tiles),
             Layout::Panels(_) => panels::enter(x, &mut space.panels),
         }
         Ok(())
@@ -107,8 +107,8 @@ impl Stack<'_> {
         self.check(layer)?;
         match self.layout {
             _ if space.times * self.lengths.len() == 0 => Ok(()),
-            Layout::Tiles => {
-                amx::layer(self, layer, space.times, &mut space.tiles);
+            Layout::Tiles(unit) => {
+                bf16::layer(self, layer, unit, space.times, &mut space.tiles);
                 Ok(())
             }
             Layout::Panels(tier) => panels::layer(self, layer, tier, space.times, &mut space.panels),
@@ -131,8 +131,8 @@ impl Stack<'_> {
         }
         match self.layout {
             _ if y.is_empty() => Ok(()),
-            Layout::Tiles => {
-                amx::leave(self, last, y, space.times, &mut space.tiles);
+            Layout::Tiles(_) => {
+                bf16::leave(self, last, y, space.times, &mut space.tiles);
                 Ok(())
             }
             Layout::Panels(tier) => panels::leave(last, tier, y, &mut space.panels),

@@ -188,7 +188,7 @@ impl Backbone {
         self.packed.unwrap_or(Precision::F32)
     }
 
-    /// What computes them: `amx`, `avx512`, `avx2`, ...; on a GPU its name.
+    /// What computes them: `amx`, `avx512bf16`, `avx512`, `avx2`, ...; on a GPU its name.
     pub fn kernel(&self) -> &'static str {
         match self.device.is_cpu() {
             true => Layout::of(self.precision()).name(),

@@ -3,7 +3,7 @@
 use crate::counting::{Taken, settles};
 use s3router_core::kernels::{
     Activation, After, Aligned, Attention, Conv, Gated, Layer, Layout, Norm, PackedWeight, PanelMask,
-    Positional, Segment, Space, Stack, Tier, attention, conv, has_bf16, linear,
+    Positional, Segment, Space, Stack, Tier, Unit, attention, conv, linear,
     linear::Linear,
     norm::{group_norm_gelu, layer_norm},
 };
@@ -19,7 +19,7 @@ fn noise(n: usize) -> Vec<f32> {
 /// Every kernel of every layout must come to take nothing.
 pub(crate) fn settle() {
     let tiers = Tier::available().into_iter().map(Layout::Panels);
-    for layout in tiers.chain(has_bf16().then_some(Layout::Tiles)) {
+    for layout in tiers.chain(Unit::available().map(Layout::Tiles)) {
         products(layout);
         convolutions(layout);
         layers(layout, true);

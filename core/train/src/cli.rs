@@ -83,7 +83,7 @@ pub struct RunArgs {
     /// Weights with a mask: ffn, attention and projection, joined by +.
     #[arg(long)]
     pub covers: Option<String>,
-    /// Rounding of the factors of a step's matrix products; `auto` is bf16 where there is AMX or a GPU that has it.
+    /// Rounding of the factors of a step's matrix products; `auto` is bf16 where the CPU (AMX, AVX-512 BF16) or the GPU has it.
     #[arg(long, value_name = "auto|f32|bf16")]
     pub precision: Option<Precision>,
     /// Where to learn; `auto` is the first GPU, if this build and this machine have one.
@@ -150,7 +150,7 @@ pub struct EvaluateArgs {
     /// Folder of features that `run` keeps [default: `features` beside PACK, if there is one].
     #[arg(long, value_name = "DIR")]
     pub features: Option<PathBuf>,
-    /// Rounding of the factors of matrix products; `auto` is bf16 where there is AMX, several times faster.
+    /// Rounding of the factors of matrix products; `auto` is bf16 where the CPU has it (AMX, AVX-512 BF16), which is much faster.
     #[arg(long, value_name = "auto|f32|bf16", default_value = "f32")]
     pub precision: Precision,
     /// Prints JSON.

@@ -45,7 +45,7 @@ pub struct TrainConfig {
     pub method: Method,
     /// Equal seeds, data and settings give equal runs.
     pub seed: u64,
-    /// What a step's matrix products round their factors to; `bf16` is several times faster where there is AMX.
+    /// What a step's matrix products round their factors to; `bf16` is several times faster where there is AMX, and twice with AVX-512 BF16.
     pub precision: Precision,
     /// Keeps the input of each layer only and computes the rest again going back.
     pub checkpoint_activations: bool,

@@ -6,7 +6,7 @@ use s3router_core::{
     Engine, Precision, Utterance,
     audio::RATE_HZ,
     device::DeviceChoice,
-    kernels::{Tier, has_bf16},
+    kernels::{Tier, Unit},
     model::Backbone,
     packs::Packs,
 };
@@ -90,17 +90,19 @@ fn threads() -> String {
 /// What the machine has, the best first.
 fn kernels() -> String {
     let tiers: Vec<_> = Tier::available().iter().map(|tier| tier.name()).collect();
-    let amx = if has_bf16() { "; bf16 by AMX" } else { "; no AMX, so no bf16" };
-    format!("f32 by {} (of {}){amx}", tiers[0], tiers.join(", "))
+    let units: Vec<_> = Unit::available().map(Unit::name).collect();
+    let bf16 =
+        units.first().map_or("no bf16".into(), |best| format!("bf16 by {best} (of {})", units.join(", ")));
+    format!("f32 by {} (of {}); {bf16}", tiers[0], tiers.join(", "))
 }
 
 /// The precision in use, and why.
 fn precision(wish: Precision, backbone: &Backbone) -> String {
     let is = backbone.precision();
     let why = match (wish, is) {
-        (Precision::Auto, Precision::Bf16) => "auto: this machine has matrix units for it",
+        (Precision::Auto, Precision::Bf16) => "auto: this machine has instructions for it",
         (Precision::Auto, Precision::F16) => "auto: this GPU has no bf16",
-        (Precision::Auto, _) => "auto: this machine has no matrix units for bf16",
+        (Precision::Auto, _) => "auto: this machine has no instructions for bf16",
         _ => "as asked",
     };
     format!("{is} by {} ({why})", backbone.kernel())

@@ -16,8 +16,8 @@ pub struct EngineConfig {
     /// --max-batch and --batch-seconds are each one's part.
     #[arg(long, env = "S3ROUTER_DEVICE", value_name = "auto|cpu|cuda:N[,N...]", default_value_t = EngineConfig::default().device)]
     pub device: String,
-    /// Arithmetic of the heavy products: bf16 halves the memory and is much faster where the CPU has AMX; auto takes it
-    /// there and f32 elsewhere. On a GPU auto is bf16, or f16 where it has none (before compute capability 8.0).
+    /// Arithmetic of the heavy products: bf16 halves the memory and is much faster where the CPU has AMX or AVX-512
+    /// BF16; auto takes it there and f32 elsewhere. On a GPU auto is bf16, or f16 where it has none (before compute capability 8.0).
     #[arg(long, env = "S3ROUTER_PRECISION", value_name = "auto|f32|bf16|f16", default_value_t = EngineConfig::default().precision)]
     pub precision: Precision,
     /// Threads that compute, for all requests together; one per core when left out.

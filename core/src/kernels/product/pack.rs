@@ -1,4 +1,4 @@
-//! f32 matrices → bf16 tiles of AMX: 16 rows of 16 pairs of neighbours along K.
+//! f32 matrices → bf16 tiles: 16 rows of 16 pairs of neighbours along K.
 //!
 //! A tile of the left side holds `(i, k)` as row `i`, word `k / 2`; of the right side `(k, j)` as row
 //! `k / 2`, word `j`. Which neighbours lie together in memory decides how a tile is read; the other case is
@@ -15,10 +15,6 @@ pub(super) struct Tile([u32; 256]);
 
 impl Tile {
     pub(super) const ZERO: Self = Self([0; 256]);
-
-    pub(super) fn words(&self) -> *const u32 {
-        self.0.as_ptr()
-    }
 }
 
 /// Depth of a tile along K, and its width across.

@@ -22,23 +22,23 @@ fn random_mask(seed: u64, rows: usize, cols: usize) -> BitMask {
     BitMask::from_fn(rows, cols, |_, _| rng.random_bool(0.9))
 }
 
-/// Whether this machine has the tier; else these tests have nothing to hold.
-fn has() -> bool {
-    let has = has_bf16();
-    if !has {
-        eprintln!("no AMX here: the bf16 tier was not tested");
+/// The layout of every unit this machine has; without one these tests have nothing to hold.
+fn layouts() -> Vec<Layout> {
+    let layouts: Vec<_> = Unit::available().map(Layout::Tiles).collect();
+    if layouts.is_empty() {
+        eprintln!("no bf16 on this CPU: its tier was not tested");
     }
-    has
+    layouts
 }
 
 /// Of one bf16 among numbers near 1.
 const BF16: f32 = 1.0 / 256.0;
 
-fn product(m: usize, n: usize, k: usize, mask: Option<&BitMask>) {
+fn product(layout: Layout, m: usize, n: usize, k: usize, mask: Option<&BitMask>) {
     let (x, w, b) = (exact(1, m * k), exact(2, n * k), noise(3, n));
-    let weight = PackedWeight::new(Layout::Tiles, n, k, &w).unwrap();
-    assert_eq!(weight.layout(), Layout::Tiles);
-    let panels = mask.map(|m| PanelMask::new(Layout::Tiles, m));
+    let weight = PackedWeight::new(layout, n, k, &w).unwrap();
+    assert_eq!(weight.layout(), layout);
+    let panels = mask.map(|m| PanelMask::new(layout, m));
     let segments = [Segment { rows: 0..m, mask: panels.as_ref() }];
     let layer = Linear { weight: &weight, bias: Some(&b), activation: Activation::None, add: false };
     let mut y = vec![f32::NAN; m * n];
@@ -55,42 +55,57 @@ fn product(m: usize, n: usize, k: usize, mask: Option<&BitMask>) {
 
 #[test]
 fn ragged_products_equal_the_specification_under_every_mask() {
-    if !has() {
-        return;
-    }
     for (m, n, k) in
         [(1, 1, 1), (1, 40, 300), (7, 33, 17), (16, 64, 32), (17, 32, 2049), (45, 70, 1100), (600, 48, 96)]
     {
-        product(m, n, k, None);
-        for mask in [BitMask::ones(n, k), BitMask::from_fn(n, k, |_, _| false), random_mask(4, n, k)] {
-            product(m, n, k, Some(&mask));
+        for layout in layouts() {
+            product(layout, m, n, k, None);
+            for mask in [BitMask::ones(n, k), BitMask::from_fn(n, k, |_, _| false), random_mask(4, n, k)] {
+                product(layout, m, n, k, Some(&mask));
+            }
         }
     }
 }
 
 #[test]
-fn packing_rounds_once_and_re_ordering_loses_nothing() {
-    if !has() {
-        return;
+fn every_unit_adds_the_same_products() {
+    let (m, n, k) = (70, 96, 1100);
+    let (x, w) = (noise(1, m * k), noise(2, n * k));
+    let sums = scalar::linear(&rounded(&x), &rounded(&w), None, None, k);
+    for layout in layouts() {
+        let weight = PackedWeight::new(layout, n, k, &w).unwrap();
+        let layer = Linear { weight: &weight, bias: None, activation: Activation::None, add: false };
+        let mut y = vec![f32::NAN; m * n];
+        linear(&layer, &x, &[Segment { rows: 0..m, mask: None }], &mut y).unwrap();
+        assert_close(layout.name(), &y, &sums, 1e-4);
     }
+}
+
+#[test]
+fn packing_rounds_once_and_re_ordering_loses_nothing() {
+    layouts().into_iter().for_each(packing_in);
+}
+
+fn packing_in(layout: Layout) {
     for (n, k) in [(1, 1), (16, 32), (33, 65), (70, 31), (40, 300)] {
         let (w, mask) = (noise(1, n * k), random_mask(2, n, k));
-        assert_eq!(PackedWeight::new(Layout::Tiles, n, k, &w).unwrap().unpack(), rounded(&w));
-        assert_eq!(PanelMask::new(Layout::Tiles, &mask).to_bits(), mask);
+        assert_eq!(PackedWeight::new(layout, n, k, &w).unwrap().unpack(), rounded(&w));
+        assert_eq!(PanelMask::new(layout, &mask).to_bits(), mask);
         let w = exact(3, n * 40 * 3);
-        let conv = PackedWeight::from_conv(Layout::Tiles, [n, 40, 3], &w).unwrap();
-        assert_eq!((conv.layout(), conv.unpack_conv(3)), (Layout::Tiles, w));
+        let conv = PackedWeight::from_conv(layout, [n, 40, 3], &w).unwrap();
+        assert_eq!((conv.layout(), conv.unpack_conv(3)), (layout, w));
     }
 }
 
 #[test]
 fn each_segment_sees_its_own_mask_and_not_its_neighbours() {
-    if !has() {
-        return;
-    }
+    layouts().into_iter().for_each(segments_in);
+}
+
+fn segments_in(layout: Layout) {
     let (n, k) = (70, 130);
-    let weight = PackedWeight::new(Layout::Tiles, n, k, &noise(2, n * k)).unwrap();
-    let masks = [random_mask(1, n, k), random_mask(2, n, k)].map(|m| PanelMask::new(Layout::Tiles, &m));
+    let weight = PackedWeight::new(layout, n, k, &noise(2, n * k)).unwrap();
+    let masks = [random_mask(1, n, k), random_mask(2, n, k)].map(|m| PanelMask::new(layout, &m));
     let segments = [(0..5, Some(&masks[0])), (5..5, None), (5..300, Some(&masks[1])), (300..311, None)]
         .map(|(rows, mask)| Segment { rows, mask });
     let layer = Linear { weight: &weight, bias: None, activation: Activation::Gelu, add: false };
@@ -107,9 +122,10 @@ fn each_segment_sees_its_own_mask_and_not_its_neighbours() {
 
 #[test]
 fn convolutions_equal_the_specification_and_their_chain_cut_anywhere() {
-    if !has() {
-        return;
-    }
+    layouts().into_iter().for_each(convolutions_in);
+}
+
+fn convolutions_in(layout: Layout) {
     let shapes = [(1, 40, 10, 5), (40, 33, 3, 2), (33, 64, 2, 2)];
     let parts: Vec<_> = shapes
         .iter()
@@ -118,7 +134,7 @@ fn convolutions_equal_the_specification_and_their_chain_cut_anywhere() {
     let weights: Vec<_> = shapes
         .iter()
         .zip(&parts)
-        .map(|(&(c, n, k, _), (w, ..))| PackedWeight::from_conv(Layout::Tiles, [n, c, k], w).unwrap())
+        .map(|(&(c, n, k, _), (w, ..))| PackedWeight::from_conv(layout, [n, c, k], w).unwrap())
         .collect();
     let layers: Vec<_> = shapes
         .iter()
@@ -155,13 +171,14 @@ fn rounded_unless(whole: bool, x: &[f32]) -> Vec<f32> {
 
 #[test]
 fn the_positional_convolution_equals_the_specification() {
-    if !has() {
-        return;
-    }
+    layouts().into_iter().for_each(positional_in);
+}
+
+fn positional_in(layout: Layout) {
     for (times, groups, width, kernel) in [(1, 2, 32, 4), (50, 3, 40, 8), (33, 2, 64, 128), (600, 1, 32, 7)] {
         let c = groups * width;
         let (x, w, b) = (exact(1, 2 * times * c), exact(2, c * width * kernel), noise(3, c));
-        let pack = |w| PackedWeight::from_conv(Layout::Tiles, [width, width, kernel], w).unwrap();
+        let pack = |w| PackedWeight::from_conv(layout, [width, width, kernel], w).unwrap();
         let weights: Vec<_> = w.chunks_exact(width * width * kernel).map(pack).collect();
         let layer = conv::Positional { weights: &weights, bias: Some(&b), kernel, gelu: true };
         let mut y = vec![f32::NAN; x.len()];
@@ -186,8 +203,8 @@ fn a_stack_equals_its_layers_in_the_specification_and_each_utterance_alone() {
     for tier in Tier::available() {
         stack_in(Layout::Panels(tier), <[f32]>::to_vec, 1e-4);
     }
-    if has() {
-        stack_in(Layout::Tiles, rounded, 6.0 * BF16);
+    for layout in layouts() {
+        stack_in(layout, rounded, 6.0 * BF16);
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     tile::Tiles,
 };
 use crate::kernels::{
-    After, Conv, Layout, Norm, Positional,
+    After, Conv, Norm, Positional, Unit,
     linear::blocks,
     scratch::{Pack, Scratch},
 };
@@ -22,14 +22,20 @@ thread_local!(static COLUMNS: Cell<[Columns; 2]> = Cell::default());
 
 /// Takes a piece of one utterance, x `(T, C)`, through a chain of convolutions of which all on tiles but
 /// perhaps the first, to y `(T', C')`, on this thread.
-pub(in crate::kernels) fn piece(layers: &[Conv<'_>], x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
+pub(in crate::kernels) fn piece(
+    unit: Unit,
+    layers: &[Conv<'_>],
+    x: &[f32],
+    y: &mut [f32],
+    scratch: &mut Scratch,
+) {
     let mut both = COLUMNS.take();
     let [from, to] = &mut both;
     let block = &mut scratch.free[0];
     let mut times = x.len() / layers[0].channels();
     let reader = |i: usize| layers.get(i).map_or((1, 1), |layer| (layer.kernel, layer.stride));
     let mut next = 0;
-    if layers[0].weight.layout() == Layout::Tiles {
+    if layers[0].weight.layout().is_tiles() {
         let (taps, stride) = reader(0);
         from.fit(times, layers[0].channels(), taps, stride);
         from.narrow(0, x);
@@ -48,8 +54,8 @@ pub(in crate::kernels) fn piece(layers: &[Conv<'_>], x: &[f32], y: &mut [f32], s
             unsafe { finish(&layers[0], sums, n, from, rows.start) };
         }
     }
-    // SAFETY: tiles exist only where AMX does.
-    let tiles = unsafe { Tiles::configure() };
+    // SAFETY: tiles exist only where their unit does.
+    let mut tiles = unsafe { Tiles::of(unit) };
     let (mut from, mut to) = (from, to);
     for (i, layer) in layers.iter().enumerate().skip(next) {
         times = layer.frames(times);
@@ -77,7 +83,7 @@ pub(in crate::kernels) fn piece(layers: &[Conv<'_>], x: &[f32], y: &mut [f32], s
             };
             // SAFETY: the rows of both sides exist; the last layer's are y's.
             unsafe {
-                block.run(&tiles, &mut scratch.pack);
+                block.run(&mut tiles, &mut scratch.pack);
                 match i + 1 < layers.len() {
                     true => finish(layer, sums, wide, to, rows.start),
                     false => finish_f32(layer, sums, wide, &mut y[rows.start * n..rows.end * n]),
@@ -139,6 +145,7 @@ fn after<'a>(layer: &'a Conv<'_>) -> (Option<&'a Norm<'a>>, bool) {
 /// # Safety
 /// y's rows, as many floats apart as all groups are wide, are this thread's own.
 pub(in crate::kernels) unsafe fn positional(
+    unit: Unit,
     layer: &Positional<'_>,
     group: usize,
     window: &[f32],
@@ -167,7 +174,7 @@ pub(in crate::kernels) unsafe fn positional(
             add: false,
         },
     };
-    // SAFETY: tiles exist only where AMX does; the rest is the caller's.
-    unsafe { block.run(&Tiles::configure(), pack) };
+    // SAFETY: tiles exist only where their unit does; the rest is the caller's.
+    unsafe { block.run(&mut Tiles::of(unit), pack) };
     COLUMNS.set(both);
 }

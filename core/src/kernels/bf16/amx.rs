@@ -7,13 +7,34 @@
 //! The compiler never touches these registers, so what one block leaves in them the next one finds.
 #![allow(unsafe_code)]
 
-use std::{arch::asm, marker::PhantomData};
+use std::{
+    arch::{asm, x86_64::__cpuid_count},
+    marker::PhantomData,
+};
 
-/// Bytes of a tile.
-pub(super) const TILE: usize = 1024;
+/// Whether this machine has AMX with bf16, and the kernel lets this process use it.
+pub(super) fn available() -> bool {
+    // Leaf 7: bit 22 of EDX is amx-bf16, bit 24 amx-tile.
+    __cpuid_count(7, 0).edx & (1 << 22 | 1 << 24) == (1 << 22 | 1 << 24) && permitted()
+}
+
+/// Asks the kernel for the tiles' 8 KB of state: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`.
+/// Every thread of the process may use them then.
+fn permitted() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const XTILEDATA: u64 = 18;
+    let answer: i64;
+    // SAFETY: this call reads no memory of ours, and changes nothing but the permission.
+    unsafe {
+        asm!("syscall", inlateout("rax") ARCH_PRCTL => answer, in("rdi") ARCH_REQ_XCOMP_PERM, in("rsi") XTILEDATA,
+            out("rcx") _, out("r11") _, options(nostack));
+    }
+    answer == 0
+}
 
 /// While it lives, this thread's eight tile registers are configured, each 16 rows × 64 bytes.
-pub(super) struct Tiles(PhantomData<*mut ()>);
+pub(in crate::kernels) struct Registers(PhantomData<*mut ()>);
 
 /// The operand of `ldtilecfg`: palette 1, then bytes per row (u16) from 16 on, rows (u8) from 48 on.
 #[repr(C, align(64))]
@@ -31,9 +52,9 @@ static CONFIG: Config = {
     Config(bytes)
 };
 
-impl Tiles {
+impl Registers {
     /// # Safety
-    /// The machine has AMX and the kernel has permitted it: [`super::available`].
+    /// The machine has AMX and the kernel has permitted it: [`available`].
     pub(super) unsafe fn configure() -> Self {
         // SAFETY: the caller's; the operand is 64 readable bytes of a valid configuration.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, readonly)) };
@@ -41,7 +62,7 @@ impl Tiles {
     }
 }
 
-impl Drop for Tiles {
+impl Drop for Registers {
     /// Empty tiles make the thread's context switches cheap again.
     fn drop(&mut self) {
         // SAFETY: configured, so the machine has the instruction.
@@ -52,7 +73,7 @@ impl Drop for Tiles {
 /// `C = 0`.
 ///
 /// # Safety
-/// [`Tiles`] lives on this thread, here and in every function below.
+/// [`Registers`] lives on this thread, here and in every function below.
 #[inline(always)]
 pub(super) unsafe fn zero() {
     // SAFETY: touches tile registers only.
@@ -106,5 +127,45 @@ pub(super) unsafe fn step(a: *const u8, half: usize, row: usize, b: *const u8) {
             s = in(reg) 64usize,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _, options(nostack, readonly));
+    }
+}
+
+/// 32 × 32 sums of `deep` steps on top of 32 rows of `from`: as [`Tiles::product`](super::tile::Tiles::product).
+///
+/// # Safety
+/// As there; [`Registers`] lives on this thread.
+#[inline]
+pub(super) unsafe fn product(
+    a: [*const u8; 2],
+    b: [*const u8; 2],
+    deep: usize,
+    from: (*const f32, usize),
+    c: *mut f32,
+    stride: usize,
+) {
+    let (bytes, row) = (size_of::<f32>(), 64usize);
+    // SAFETY: the caller's; `deep` is not 0.
+    unsafe {
+        asm!(
+            "tileloadd tmm0, [{s0} + {apart}]", "tileloadd tmm1, [{s0} + {apart} + 64]",
+            "tileloadd tmm2, [{s1} + {apart}]", "tileloadd tmm3, [{s1} + {apart} + 64]",
+            "2:",
+            "tileloadd tmm4, [{a0} + {row}]", "tileloadd tmm6, [{b0} + {row}]",
+            "tileloadd tmm5, [{a1} + {row}]", "tileloadd tmm7, [{b1} + {row}]",
+            "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {a0}, 1024", "add {a1}, 1024", "add {b0}, 1024", "add {b1}, 1024",
+            "dec {n}", "jnz 2b",
+            "tilestored [{c0} + {down}], tmm0", "tilestored [{c0} + {down} + 64], tmm1",
+            "tilestored [{c1} + {down}], tmm2", "tilestored [{c1} + {down} + 64], tmm3",
+            s0 = in(reg) from.0, s1 = in(reg) from.0.wrapping_add(16 * from.1), apart = in(reg) from.1 * bytes,
+            a0 = inout(reg) a[0] => _, a1 = inout(reg) a[1] => _,
+            b0 = inout(reg) b[0] => _, b1 = inout(reg) b[1] => _,
+            n = inout(reg) deep => _, row = in(reg) row,
+            c0 = in(reg) c, c1 = in(reg) c.wrapping_add(16 * stride), down = in(reg) stride * bytes,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
     }
 }

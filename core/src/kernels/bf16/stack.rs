@@ -19,7 +19,7 @@ use super::{
     sink::{Finish, Sink, ToRows, ToTiles},
 };
 use crate::kernels::{
-    Aligned, Norm,
+    Aligned, Norm, Unit,
     stack::{Gated, Layer, Stack},
 };
 use rayon::prelude::*;
@@ -62,9 +62,15 @@ pub(in crate::kernels) fn enter(stack: &Stack<'_>, from: &[f32], times: usize, s
 }
 
 /// [`Stack::layer`] on tiles.
-pub(in crate::kernels) fn layer(stack: &Stack<'_>, layer: &Layer<'_>, times: usize, space: &mut Space) {
+pub(in crate::kernels) fn layer(
+    stack: &Stack<'_>,
+    layer: &Layer<'_>,
+    unit: Unit,
+    times: usize,
+    space: &mut Space,
+) {
     // From inside the pool: each of the calls to come then finds its threads awake.
-    rayon::scope(|_| stack.through(layer, times, space));
+    rayon::scope(|_| stack.through(layer, unit, times, space));
 }
 
 /// [`Stack::leave`] on tiles.
@@ -92,7 +98,7 @@ pub(in crate::kernels) fn leave(
 }
 
 impl Stack<'_> {
-    fn through(&self, layer: &Layer<'_>, times: usize, space: &mut Space) {
+    fn through(&self, layer: &Layer<'_>, unit: Unit, times: usize, space: &mut Space) {
         let (d, (tall, stride)) = (self.width, shape(times, self.width));
         let rows = self.lengths.len() * tall;
         let Space { x, h, qkv, u } = space;
@@ -105,12 +111,12 @@ impl Stack<'_> {
         if self.pre_norm {
             normed(x, stride, d, Some(&layer.norms[0]), h, false);
         }
-        self.times(h, &layer.qkv, tall, false, |i, finish| ToTiles { finish, to: parts[i] });
-        attention([&qkv[0], &qkv[1], &qkv[2]], self.heads, d / self.heads, tall, self.lengths, h);
-        self.times(h, from_ref(&layer.out), tall, false, to_x);
+        self.times(unit, h, &layer.qkv, tall, false, |i, finish| ToTiles { finish, to: parts[i] });
+        attention(unit, [&qkv[0], &qkv[1], &qkv[2]], self.heads, d / self.heads, tall, self.lengths, h);
+        self.times(unit, h, from_ref(&layer.out), tall, false, to_x);
         normed(x, stride, d, Some(&layer.norms[usize::from(self.pre_norm)]), h, !self.pre_norm);
-        self.times(h, from_ref(&layer.up), tall, true, |_, finish| ToTiles { finish, to: inner });
-        self.times(u, from_ref(&layer.down), tall, false, to_x);
+        self.times(unit, h, from_ref(&layer.up), tall, true, |_, finish| ToTiles { finish, to: inner });
+        self.times(unit, u, from_ref(&layer.down), tall, false, to_x);
         if !self.pre_norm {
             normed(x, stride, d, Some(&layer.norms[1]), h, true);
         }
@@ -119,6 +125,7 @@ impl Stack<'_> {
     /// All rows times some weights, each row under its segment's mask; weight i's sums go to `sink(i, ..)`.
     fn times<'s, S: Sink + Sync>(
         &self,
+        unit: Unit,
         left: &Rows,
         weights: &'s [Gated<'s>],
         tall: usize,
@@ -137,7 +144,7 @@ impl Stack<'_> {
             }
         };
         // SAFETY: `check` held the shapes; segments are disjoint rows, and each weight has its own place.
-        unsafe { products(left, weights.len() * count, job) };
+        unsafe { products(unit, left, weights.len() * count, job) };
     }
 }
 

@@ -13,11 +13,7 @@
 //! fc1 at 499 rows, one thread: 1.15 TFLOP/s with the three one after the other, 1.5 so.
 #![allow(unsafe_code)]
 
-use super::{
-    TILE,
-    sink::Sink,
-    tile::{self, Tiles},
-};
+use super::{TILE, sink::Sink, tile::Tiles};
 use crate::kernels::scratch::Pack;
 use std::{arch::x86_64::*, ops::Range};
 
@@ -95,10 +91,10 @@ impl<S: Sink> Block<'_, S> {
     /// Computes the block.
     ///
     /// # Safety
-    /// AMX is [available](super::available) and `_tiles` this thread's; A's rows are readable (in whole tiles);
+    /// `tiles` is this thread's; A's rows are readable (in whole tiles);
     /// the sink's rows and panels are writable and no one else's.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    pub(super) unsafe fn run(&self, _tiles: &Tiles, pack: &mut Pack) {
+    pub(super) unsafe fn run(&self, tiles: &mut Tiles, pack: &mut Pack) {
         let (depth, groups) = (self.left.steps.len(), self.rows.div_ceil(32));
         let parts = depth.div_ceil(self.deep).max(1);
         let deep = depth.div_ceil(parts);
@@ -151,13 +147,13 @@ impl<S: Sink> Block<'_, S> {
                 // SAFETY: c is a slot of `sums`; A and B as the caller and the assertions vouch for.
                 unsafe {
                     if steps.start == 0 {
-                        tile::zero()
+                        tiles.zero()
                     } else {
-                        tile::load(c)
+                        tiles.load(c)
                     }
                     for (s, &offset) in self.left.steps[steps.clone()].iter().enumerate() {
                         let a = a.wrapping_add(offset as usize);
-                        tile::step(a, half, self.left.row, b.wrapping_add(s * 2 * TILE));
+                        tiles.step(a, half, self.left.row, b.wrapping_add(s * 2 * TILE));
                         self.left.fetch(row, steps.start + s + 2, half);
                         next.bring(share);
                         self.finish(&mut waiting, pace);
@@ -166,7 +162,7 @@ impl<S: Sink> Block<'_, S> {
                         }
                     }
                     self.finish(&mut waiting, 32);
-                    tile::store(c);
+                    tiles.store(c);
                 }
                 if last {
                     waiting = Waiting { sums: c, panel: this, row, done: 0, rows };

@@ -8,7 +8,7 @@ use super::{
     tile::Tiles,
 };
 use crate::kernels::{
-    Activation, PackedWeight, PanelMask,
+    Activation, PackedWeight, PanelMask, Unit,
     linear::{Linear, Segment, Segments, blocks},
     scratch::{self, Shared},
 };
@@ -59,6 +59,7 @@ impl<S: Sink> Sink for From<'_, S> {
 /// The sinks' rows and panels are writable, disjoint among the jobs, and no one else's; weights are tiles,
 /// masks fit them, and the left side is as wide as each weight.
 pub(super) unsafe fn products<'a, S: Sink + Sync>(
+    unit: Unit,
     left: &Rows,
     count: usize,
     job: impl Fn(usize) -> Job<'a, S> + Sync,
@@ -97,14 +98,20 @@ pub(super) unsafe fn products<'a, S: Sink + Sync>(
                 deep: DEEP,
                 sink: From { sink: &job.sink, first: rows.start },
             };
-            // SAFETY: tiles exist only where AMX does; the rest is the caller's.
-            return scratch::with(|s| unsafe { block.run(&Tiles::configure(), &mut s.pack) });
+            // SAFETY: tiles exist only where their unit does; the rest is the caller's.
+            return scratch::with(|s| unsafe { block.run(&mut Tiles::of(unit), &mut s.pack) });
         }
     });
 }
 
 /// [`linear()`](super::super::linear()) for tiles, its arguments checked.
-pub(in crate::kernels) fn linear(layer: &Linear<'_>, x: &[f32], segments: &Segments<'_, '_>, y: &mut [f32]) {
+pub(in crate::kernels) fn linear(
+    unit: Unit,
+    layer: &Linear<'_>,
+    x: &[f32],
+    segments: &Segments<'_, '_>,
+    y: &mut [f32],
+) {
     thread_local!(static ROWS: Cell<Rows> = Cell::default());
     let (n, k) = (layer.weight.outputs(), layer.weight.inputs());
     let mut left = ROWS.take();
@@ -135,6 +142,6 @@ pub(in crate::kernels) fn linear(layer: &Linear<'_>, x: &[f32], segments: &Segme
         }
     };
     // SAFETY: segments are disjoint rows of y; `check` held shapes and masks against the weight.
-    unsafe { products(&left, segments.count, job) };
+    unsafe { products(unit, &left, segments.count, job) };
     ROWS.set(left);
 }

@@ -13,14 +13,15 @@
 use super::{
     TILE, math,
     rows::{Rows, Start},
-    tile::{self, Tiles},
+    tile::Tiles,
 };
-use crate::kernels::{Aligned, scratch};
+use crate::kernels::{Aligned, Unit, scratch};
 use rayon::prelude::*;
 use std::arch::x86_64::*;
 
 /// `softmax(q kᵀ / √d) v` per head, all as rows of `times` per utterance; `times` is a multiple of 16, d of 32.
 pub(super) fn attention(
+    unit: Unit,
     qkv: [&Rows; 3],
     heads: usize,
     width: usize,
@@ -34,9 +35,9 @@ pub(super) fn attention(
         let of = |rows: &Rows| Head { at: rows.from(b * times).at, half: rows.half(), step: h * width / 32 };
         let task =
             Task { q: of(qkv[0]), k: of(qkv[1]), v: of(qkv[2]), steps: width / 32, times, keys: lengths[b] };
-        // SAFETY: tiles exist only where AMX does; heads and utterances are disjoint.
+        // SAFETY: tiles exist only where their unit does; heads and utterances are disjoint.
         scratch::with(|s| unsafe {
-            task.run(y, b * times, &Tiles::configure(), &mut s.free, &mut s.pack.rows)
+            task.run(y, b * times, &mut Tiles::of(unit), &mut s.free, &mut s.pack.rows)
         });
     });
 }
@@ -69,13 +70,13 @@ struct Task {
 
 impl Task {
     /// # Safety
-    /// AMX is available, the heads hold `times` rows, and y's lines of this head from row `first` are this thread's.
+    /// `tiles` is this thread's, the heads hold `times` rows, and y's lines of this head from row `first` are this thread's.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
     unsafe fn run(
         &self,
         y: Start,
         first: usize,
-        _tiles: &Tiles,
+        tiles: &mut Tiles,
         free: &mut [Aligned; 3],
         sums: &mut Aligned,
     ) {
@@ -95,11 +96,11 @@ impl Task {
                 let rows = (self.times - row).min(32);
                 let half = if rows > 16 { self.q.half } else { 0 };
                 for block in 0..blocks {
-                    tile::zero();
+                    tiles.zero();
                     for s in 0..d {
-                        tile::step(self.q.line(row, s), half, 64, k.add((block * d + s) * 2 * TILE));
+                        tiles.step(self.q.line(row, s), half, 64, k.add((block * d + s) * 2 * TILE));
                     }
-                    tile::store(scores.add(block * 4 * TILE));
+                    tiles.store(scores.add(block * 4 * TILE));
                 }
                 let mut shares = [0f32; 32];
                 for (i, share) in shares.iter_mut().enumerate().take(rows) {
@@ -108,12 +109,12 @@ impl Task {
                     *share = self.softmax(scores.add(at), to);
                 }
                 for n in 0..d {
-                    tile::zero();
+                    tiles.zero();
                     for block in 0..blocks {
                         let b = v.add((n * blocks + block) * 2 * TILE);
-                        tile::step(weights.add(block * TILE), blocks * TILE, 64, b);
+                        tiles.step(weights.add(block * TILE), blocks * TILE, 64, b);
                     }
-                    tile::store(sums);
+                    tiles.store(sums);
                     for (i, share) in shares.iter().enumerate().take(rows) {
                         let at = sums.add(i / 16 * 2 * TILE + i % 16 * 64);
                         let share = _mm512_set1_ps(*share);
