@@ -19,6 +19,7 @@ use super::{
     launch::address_mut,
     linear::{Masked, masked},
 };
+use crate::lock::lock;
 use candle_core::{
     CpuStorage, CudaStorage, DType, Device, InplaceOp3, Layout, Result, Tensor,
     backend::BackendStorage,
@@ -26,7 +27,7 @@ use candle_core::{
     cuda_backend::{WrapErr, cudarc::driver::CudaStream},
 };
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -57,7 +58,7 @@ impl Ahead {
     pub fn product(&self, x: &Tensor, weight: &Tensor, mask: &DeviceMask) -> Result<Tensor> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.scratch.len();
         // Held until the product is asked for as well: another thread must not fill this scratch between.
-        let scratch = self.scratch[turn].lock().unwrap_or_else(PoisonError::into_inner);
+        let scratch = lock(&self.scratch[turn]);
         let made = scratch.narrow(0, 0, weight.elem_count())?.reshape(weight.shape())?;
         made.inplace_op3(&mask.bits, weight, &Fill { mask, stream: &self.stream })?;
         x.matmul(&made.t()?)
