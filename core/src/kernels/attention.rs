@@ -179,7 +179,9 @@ impl Kernel for Head<'_> {
                 // SAFETY: the builder's promise.
                 let row = unsafe { std::slice::from_raw_parts_mut(y.wrapping_add(i * self.ldy), d) };
                 let scale = V::splat(1.0 / sum);
-                (0..d).step_by(V::N).for_each(|j| norm::put(norm::part::<V>(row, j).mul(scale), row, j));
+                for j in (0..d).step_by(V::N) {
+                    norm::put(norm::part::<V>(row, j).mul(scale), row, j);
+                }
             }
         }
     }

@@ -169,7 +169,9 @@ impl Kernel for Softmax<'_> {
     fn run<V: Lanes>(self) {
         for row in self.x.chunks_exact_mut(self.width) {
             let scale = V::splat(1.0 / super::attention::exponentials::<V>(row, 1.0));
-            (0..row.len()).step_by(V::N).for_each(|i| put(part::<V>(row, i).mul(scale), row, i));
+            for i in (0..row.len()).step_by(V::N) {
+                put(part::<V>(row, i).mul(scale), row, i);
+            }
         }
     }
 }
@@ -191,7 +193,9 @@ impl Kernel for SoftmaxBackward<'_> {
                 dot = part::<V>(p, i).mul_add(part(g, i), dot);
             }
             let dot = V::splat(dot.sum());
-            (0..p.len()).step_by(V::N).for_each(|i| put(part::<V>(g, i).sub(dot).mul(part(p, i)), g, i));
+            for i in (0..p.len()).step_by(V::N) {
+                put(part::<V>(g, i).sub(dot).mul(part(p, i)), g, i);
+            }
         }
     }
 }

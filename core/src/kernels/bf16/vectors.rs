@@ -52,8 +52,12 @@ impl Sums {
                 let a = a.wrapping_add(high * half + first * row);
                 // SAFETY: a row of 16 floats in one of the four tiles; A and B as the caller vouches for.
                 unsafe {
-                    let mut held = [0, 1]
-                        .map(|side| std::array::from_fn::<_, ROWS, _>(|r| _mm512_load_ps(sums(side, r))));
+                    let mut held = [[_mm512_setzero_ps(); ROWS]; 2];
+                    for (side, held) in held.iter_mut().enumerate() {
+                        for (r, held) in held.iter_mut().enumerate() {
+                            *held = _mm512_load_ps(sums(side, r));
+                        }
+                    }
                     strip(&mut held, a, row, [b, b.wrapping_add(TILE)]);
                     for (side, held) in held.iter().enumerate() {
                         for (r, held) in held.iter().enumerate() {
@@ -84,11 +88,12 @@ pub(super) unsafe fn product(
         let at = |r: usize, side: usize, stride: usize| (first + r) * stride + side * 16;
         // SAFETY: rows `first..first + ROWS` of both; `deep` tiles of each run.
         unsafe {
-            let mut held = [0, 1].map(|side| {
-                std::array::from_fn::<_, ROWS, _>(|r| {
-                    _mm512_loadu_ps(from.0.wrapping_add(at(r, side, from.1)))
-                })
-            });
+            let mut held = [[_mm512_setzero_ps(); ROWS]; 2];
+            for (side, held) in held.iter_mut().enumerate() {
+                for (r, held) in held.iter_mut().enumerate() {
+                    *held = _mm512_loadu_ps(from.0.wrapping_add(at(r, side, from.1)));
+                }
+            }
             for step in 0..deep {
                 let b = b.map(|b| b.wrapping_add(step * TILE));
                 strip(&mut held, a.wrapping_add(step * TILE), 64, b);

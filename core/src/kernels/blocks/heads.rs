@@ -128,7 +128,9 @@ impl Kernel for Softmax<'_> {
     fn run<V: Lanes>(self) {
         for row in self.p.chunks_exact_mut(self.frames) {
             let whole = V::splat(1.0 / attention::exponentials::<V>(row, self.scale));
-            (0..row.len()).step_by(V::N).for_each(|i| put(part::<V>(row, i).mul(whole), row, i));
+            for i in (0..row.len()).step_by(V::N) {
+                put(part::<V>(row, i).mul(whole), row, i);
+            }
         }
     }
 }
