@@ -4,7 +4,8 @@
     curves.py PACKS [--results WORK/results.json] [--out core/train/results]
 
 PACKS is the folder that `demo.py` fills: each `<language>[.<method>].run/log.jsonl` in it is a curve. With --results the
-test CER of each stands in its panel. Written: OUT/curves.json and OUT/curves.svg.
+test CER of each stands in its panel. Written: OUT/curves.json and OUT/curves.svg; runs that OUT/curves.json has from before and
+PACKS no longer holds stay.
 """
 
 import argparse
@@ -43,7 +44,8 @@ def below(points, limit):
     return points[first:]
 
 
-def svg(curves, tests):
+def svg(runs):
+    curves = {l: {m: run["valid_cer"] for m, run in by.items()} for l, by in runs.items()}
     rows = -(-len(curves) // COLUMNS)
     (wide, high), gap = PANEL, (34, 52)
     picture = Picture(LEFT + COLUMNS * (wide + gap[0]), TOP + rows * (high + gap[1]) + 6)
@@ -72,7 +74,7 @@ def svg(curves, tests):
                 picture.line(points, COLOURS[place], 1.8)
                 if len(points) < 30:
                     [picture.dot(*point, COLOURS[place], 2) for point in points]
-            test = tests.get(f"{language}.{method}", {}).get("cer")
+            test = runs[language].get(method, {}).get("test", {}).get("cer")
             if test is not None:
                 told.append((f"{100 * test:.1f} %", COLOURS[place]))
         for place, (words, colour) in enumerate(reversed(told)):
@@ -88,19 +90,21 @@ def main():
     parser.add_argument("--results", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "results")
     a = parser.parse_args()
-    curves = read(a.packs)
-    if not curves:
+    found = read(a.packs)
+    if not found:
         parser.error(f"{a.packs} holds no <language>.run/log.jsonl with an evaluation")
     tests = json.loads(a.results.read_text()) if a.results else {}
+    path = a.out / "curves.json"
+    curves = json.loads(path.read_text()) if path.exists() else {}
+    for language, by_method in found.items():
+        for method, points in by_method.items():
+            run = curves.setdefault(language, {})[method] = {"valid_cer": points}
+            if report := tests.get(f"{language}.{method}"):
+                kept = {k: report[k] for k in ("cer", "wer", "utterances", "recipe") if k in report}
+                run["test"] = kept | {"interval": report["characters"]["interval"]}
     a.out.mkdir(parents=True, exist_ok=True)
-    (a.out / "curves.svg").write_text(svg(curves, tests))
-    short = {l: {m: {"valid_cer": points} for m, points in by.items()} for l, by in curves.items()}
-    for name, report in tests.items():
-        language, _, method = name.partition(".")
-        if method in short.get(language, {}):
-            kept = {k: report[k] for k in ("cer", "wer", "utterances", "recipe") if k in report}
-            short[language][method]["test"] = kept | {"interval": report["characters"]["interval"]}
-    (a.out / "curves.json").write_text(json.dumps(short, indent=1) + "\n")
+    (a.out / "curves.svg").write_text(svg(dict(sorted(curves.items()))))
+    path.write_text(json.dumps(curves, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
