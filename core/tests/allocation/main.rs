@@ -49,7 +49,10 @@ fn counting_counts() {
     let elsewhere = || {
         rayon::join(take, || ());
     };
-    assert_eq!(settled(Taken::default(), elsewhere), Err(one));
+    // Threads take what they need to begin with; on a busy machine they begin late.
+    rayon::broadcast(|_| ());
+    settles("a box on another thread", one, elsewhere);
+    assert!(settled(Taken::default(), elsewhere).is_err());
 }
 
 fn precisions() -> Vec<Precision> {
