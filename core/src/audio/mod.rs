@@ -71,6 +71,16 @@ pub enum Channels {
     Split,
 }
 
+/// Whether these bytes hold their samples one by one, WAV or headerless PCM: what [`decode`] does with them is
+/// known from their number.
+pub fn is_plain(bytes: &[u8], raw: Option<&RawFormat>) -> bool {
+    match sniff(bytes) {
+        Ok(Container::Wav) => true,
+        Ok(container) => raw.is_some() && !container.has_clear_header(),
+        Err(_) => raw.is_some(),
+    }
+}
+
 /// Decodes `bytes` to 16 kHz samples, full scale ±1: one `Vec` for [`Channels::Mix`], one per channel for
 /// [`Channels::Split`].
 ///

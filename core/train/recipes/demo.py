@@ -12,6 +12,9 @@ sentences, spoken by voices unknown to training, twice as they are and twice so 
 run; the other half, spoken four times by voices unknown to both and as they are, is the test. Then `s3router-train run` learns the pack, `evaluate` judges it on the test, and WORK/results.json
 gathers the figures.
 
+espeak-ng keeps noise and phases from one sentence to the next, and which process speaks which is chance: two corpora are alike, not
+equal (the test CER of one pack differs by up to 0.5 points between two).
+
 Needs espeak-ng (Debian: libespeak-ng1, espeak-ng-data), numpy, and pypinyin for zh_TW.
 """
 

@@ -112,7 +112,8 @@ impl Scheduler {
         let work = move || {
             // Back before the answer: who hears it may ask again at once.
             let _held = held;
-            let outcome = span.in_scope(|| queue::guarded(|| model.read(&utterance, parts, &cancel)));
+            let outcome =
+                span.in_scope(|| queue::guarded("reading", || model.read(&utterance, parts, &cancel)));
             if let Ok(outcome) = &outcome {
                 metrics.ended("read", outcome);
             }

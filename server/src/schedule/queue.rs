@@ -151,7 +151,7 @@ impl Queue {
     }
 
     fn accept(&mut self, job: Job, model: &Arc<dyn Model>) {
-        let pieces = match guarded(|| model.cut(&job.utterance)).and_then(|cut| Ok(cut?)) {
+        let pieces = match guarded("the engine", || model.cut(&job.utterance)).and_then(|cut| Ok(cut?)) {
             Ok(pieces) => pieces,
             Err(error) => {
                 self.metrics.job_left(&job.utterance);
@@ -190,9 +190,9 @@ impl Queue {
 }
 
 /// What `work` gives, or 500 if it panicked.
-pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T> {
+pub(crate) fn guarded<T>(what: &str, work: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        ApiError::internal(format!("the engine panicked: {}", telemetry::message(panic.as_ref())))
+        ApiError::internal(format!("{what} panicked: {}", telemetry::message(panic.as_ref())))
     })
 }
 

@@ -44,7 +44,7 @@ fn compute(queue: &mut Queue, model: &Arc<dyn Model>, batch: &Batch, host: bool)
 
     let spans = queue.spans(batch);
     let begun = Instant::now();
-    let result = guarded(|| {
+    let result = guarded("the engine", || {
         model.compute(&pieces, &mut || {
             let since = Instant::now();
             if host {
