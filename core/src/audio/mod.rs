@@ -74,10 +74,23 @@ pub enum Channels {
 /// Whether these bytes hold their samples one by one, WAV or headerless PCM: what [`decode`] does with them is
 /// known from their number.
 pub fn is_plain(bytes: &[u8], raw: Option<&RawFormat>) -> bool {
-    match sniff(bytes) {
-        Ok(Container::Wav) => true,
-        Ok(container) => raw.is_some() && !container.has_clear_header(),
-        Err(_) => raw.is_some(),
+    matches!(Kind::of(bytes, raw), Ok(Kind::Contained(Container::Wav) | Kind::Headerless(_)))
+}
+
+/// How bytes are to be read.
+enum Kind<'a> {
+    Contained(Container),
+    Headerless(&'a RawFormat),
+}
+
+impl<'a> Kind<'a> {
+    /// By their first bytes; where these may be headerless PCM's, as the sender says.
+    fn of(bytes: &[u8], raw: Option<&'a RawFormat>) -> Result<Self> {
+        match (raw, sniff(bytes)) {
+            (Some(_), Ok(container)) if container.has_clear_header() => Ok(Self::Contained(container)),
+            (Some(format), _) => Ok(Self::Headerless(format)),
+            (None, found) => found.map(Self::Contained),
+        }
     }
 }
 
@@ -116,12 +129,8 @@ pub fn decode_until(
         return Err(Error::EmptyAudio);
     }
     let open = |rate_hz, count| Intake::new(rate_hz, count, channels, limits, cancel.clone());
-    match (raw, sniff(bytes)) {
-        (_, Ok(container)) if raw.is_none() || container.has_clear_header() => {
-            demux::decode(bytes, container, open)
-        }
-        (Some(format), _) => raw::decode(bytes, format, open),
-        (None, Ok(container)) => demux::decode(bytes, container, open),
-        (None, Err(error)) => Err(error),
+    match Kind::of(bytes, raw)? {
+        Kind::Contained(container) => demux::decode(bytes, container, open),
+        Kind::Headerless(format) => raw::decode(bytes, format, open),
     }
 }

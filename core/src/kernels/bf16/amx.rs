@@ -7,6 +7,7 @@
 //! The compiler never touches these registers, so what one block leaves in them the next one finds.
 #![allow(unsafe_code)]
 
+use super::tile::Product;
 use std::{
     arch::{asm, x86_64::__cpuid_count},
     marker::PhantomData,
@@ -135,14 +136,8 @@ pub(super) unsafe fn step(a: *const u8, half: usize, row: usize, b: *const u8) {
 /// # Safety
 /// As there; [`Registers`] lives on this thread.
 #[inline]
-pub(super) unsafe fn product(
-    a: [*const u8; 2],
-    b: [*const u8; 2],
-    deep: usize,
-    from: (*const f32, usize),
-    c: *mut f32,
-    stride: usize,
-) {
+pub(super) unsafe fn product(product: Product) {
+    let Product { a, b, deep, from, to: (c, stride) } = product;
     let (bytes, row) = (size_of::<f32>(), 64usize);
     // SAFETY: the caller's; `deep` is not 0.
     unsafe {

@@ -32,7 +32,7 @@ pub(super) use conv::{piece, positional};
 pub(super) use linear::linear;
 pub(super) use stack::{Space, enter, layer, leave};
 use tile::TILE;
-pub(super) use tile::Tiles;
+pub(super) use tile::{Product, Tiles};
 
 use super::Unit;
 use std::sync::LazyLock;

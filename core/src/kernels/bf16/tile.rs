@@ -10,6 +10,20 @@ use crate::kernels::Unit;
 /// Bytes of a tile.
 pub(super) const TILE: usize = 1024;
 
+/// `to = from + A · B`, 32 × 32 and `deep` steps at once.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Product {
+    /// Two runs of `deep` tiles, 16 rows each.
+    pub(in crate::kernels) a: [*const u8; 2],
+    /// The same, 16 columns each.
+    pub(in crate::kernels) b: [*const u8; 2],
+    pub(in crate::kernels) deep: usize,
+    /// The first row, and floats from a row to the next; 0: one row for all.
+    pub(in crate::kernels) from: (*const f32, usize),
+    /// The same of the result.
+    pub(in crate::kernels) to: (*mut f32, usize),
+}
+
 /// While it lives, this thread holds 32 × 32 sums, C below: upper left, upper right, lower left, lower right. Which unit
 /// it is costs a branch a step, of dozens of cycles or more.
 #[allow(clippy::large_enum_variant, reason = "a box would be an allocation a task")]
@@ -91,26 +105,17 @@ impl Tiles {
         }
     }
 
-    /// `c = from + A · B`, 32 × 32 and `deep` steps at once: A's two runs of `deep` tiles, 16 rows each, and B's; the rows of
-    /// `from` and `c` as many floats apart as they say (0 in `from`: one row for all). C is overwritten.
+    /// A whole product; C is overwritten.
     ///
     /// # Safety
-    /// 32 rows of 32 floats are readable at `from` and the caller's at `c`; the runs are readable; `deep` is not 0.
+    /// 32 rows of 32 floats are readable at `from` and the caller's at `to`; the runs are readable; `deep` is not 0.
     #[inline]
-    pub(in crate::kernels) unsafe fn product(
-        &mut self,
-        a: [*const u8; 2],
-        b: [*const u8; 2],
-        deep: usize,
-        from: (*const f32, usize),
-        c: *mut f32,
-        stride: usize,
-    ) {
+    pub(in crate::kernels) unsafe fn product(&mut self, product: Product) {
         // SAFETY: configured; the rest is the caller's.
         unsafe {
             match self {
-                Self::Amx(_) => amx::product(a, b, deep, from, c, stride),
-                Self::Vectors(_) => vectors::product(a, b, deep, from, c, stride),
+                Self::Amx(_) => amx::product(product),
+                Self::Vectors(_) => vectors::product(product),
             }
         }
     }

@@ -4,7 +4,7 @@
 //! tiles of B at a time: 16 registers of sums, which the latency needs, for ten loads a pair of K.
 #![allow(unsafe_code)]
 
-use super::tile::TILE;
+use super::tile::{Product, TILE};
 use std::arch::x86_64::*;
 
 /// Rows of C whose sums are in registers at once.
@@ -75,14 +75,8 @@ impl Sums {
 /// # Safety
 /// The machine has the instructions, and as there.
 #[target_feature(enable = "avx512f,avx512bf16")]
-pub(super) unsafe fn product(
-    a: [*const u8; 2],
-    b: [*const u8; 2],
-    deep: usize,
-    from: (*const f32, usize),
-    c: *mut f32,
-    stride: usize,
-) {
+pub(super) unsafe fn product(product: Product) {
+    let Product { a, b, deep, from, to: (c, stride) } = product;
     for first in (0..32).step_by(ROWS) {
         let a = a[first / 16].wrapping_add(first % 16 * 64);
         let at = |r: usize, side: usize, stride: usize| (first + r) * stride + side * 16;

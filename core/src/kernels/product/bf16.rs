@@ -13,7 +13,10 @@ use super::{
     Matrix, Start,
     pack::{self, DEEP, Tile, WIDE},
 };
-use crate::kernels::{Unit, bf16::Tiles};
+use crate::kernels::{
+    Unit,
+    bf16::{Product, Tiles},
+};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -129,7 +132,7 @@ unsafe fn block(
             unsafe {
                 if (high, wide) == (SIDE, SIDE) {
                     let from = if keeps { (at.cast_const(), stride) } else { (row.as_ptr(), 0) };
-                    tiles.product(a, b, deep, from, at, stride);
+                    tiles.product(Product { a, b, deep, from, to: (at, stride) });
                     continue;
                 }
                 let mut whole = [0f32; SIDE * SIDE];
@@ -140,7 +143,7 @@ unsafe fn block(
                 }
                 let to = whole.as_mut_ptr();
                 let from = if keeps { (to.cast_const(), SIDE) } else { (row.as_ptr(), 0) };
-                tiles.product(a, b, deep, from, to, SIDE);
+                tiles.product(Product { a, b, deep, from, to: (to, SIDE) });
                 (0..high).for_each(|r| {
                     to.add(r * SIDE).copy_to_nonoverlapping(at.add(r * stride), wide);
                 });
