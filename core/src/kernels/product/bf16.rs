@@ -23,6 +23,9 @@ use std::cell::RefCell;
 /// Rows and columns of C that the tile registers hold.
 const SIDE: usize = 2 * WIDE;
 
+/// Panels of B packed by one task: lines of memory that it reads on in each row.
+const AT_ONCE: usize = 4;
+
 /// Tiles of A that one thread keeps at hand: 1 MB.
 const HALF_L2: usize = 1024;
 
@@ -50,9 +53,9 @@ pub(super) fn parallel(unit: Unit, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], 
     let (left, mut right) = SPACE.take();
     SPACE.set((left, Vec::new()));
     let packed = at_least(&mut right, n.div_ceil(SIDE) * panel);
-    packed.par_chunks_mut(panel).enumerate().with_min_len(4).for_each(|(i, to)| {
+    packed.par_chunks_mut(AT_ONCE * panel).enumerate().for_each(|(i, to)| {
         // SAFETY: the unit is available.
-        unsafe { pack::right(b, i * SIDE, to) };
+        unsafe { pack::right(b, i * AT_ONCE * SIDE, to) };
     });
     let packed = &*packed;
     let most = (HALF_L2 / panel).max(1) * SIDE;

@@ -28,15 +28,15 @@ pub(super) const WIDE: usize = 16;
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn left(a: Matrix<'_>, to: &mut [Tile]) {
     let deep = a.cols.div_ceil(DEEP);
-    for (strip, tiles) in to.chunks_exact_mut(deep).enumerate() {
-        for (part, tile) in tiles.iter_mut().enumerate() {
-            let (i, k) = (strip * WIDE, part * DEEP);
-            // SAFETY: this function's own promise.
-            unsafe {
-                match a.across == 1 {
-                    true => store(along(a, i, k), tile),
-                    false => store(transpose(across(a.t(), k, i)), tile),
-                }
+    let neighbours = if a.across == 1 { Axis::Deep } else { Axis::Wide };
+    for n in 0..to.len() {
+        let (strip, part) = neighbours.tile(n, to.len(), deep);
+        let (i, k, tile) = (strip * WIDE, part * DEEP, &mut to[strip * deep + part]);
+        // SAFETY: this function's own promise.
+        unsafe {
+            match neighbours {
+                Axis::Deep => store(along(a, i, k), tile),
+                Axis::Wide => store(transpose(across(a.t(), k, i)), tile),
             }
         }
     }
@@ -49,16 +49,34 @@ pub(super) unsafe fn left(a: Matrix<'_>, to: &mut [Tile]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn right(b: Matrix<'_>, from: usize, to: &mut [Tile]) {
     let deep = b.rows.div_ceil(DEEP);
-    for (strip, tiles) in to.chunks_exact_mut(deep).enumerate() {
-        for (part, tile) in tiles.iter_mut().enumerate() {
-            let (j, k) = (from + strip * WIDE, part * DEEP);
-            // SAFETY: this function's own promise.
-            unsafe {
-                match b.across == 1 {
-                    true => store(across(b, k, j), tile),
-                    false => store(transpose(along(b.t(), j, k)), tile),
-                }
+    let neighbours = if b.across == 1 { Axis::Wide } else { Axis::Deep };
+    for n in 0..to.len() {
+        let (strip, part) = neighbours.tile(n, to.len(), deep);
+        let (j, k, tile) = (from + strip * WIDE, part * DEEP, &mut to[strip * deep + part]);
+        // SAFETY: this function's own promise.
+        unsafe {
+            match neighbours {
+                Axis::Wide => store(across(b, k, j), tile),
+                Axis::Deep => store(transpose(along(b.t(), j, k)), tile),
             }
+        }
+    }
+}
+
+/// Along which neighbours lie together in memory.
+#[derive(Clone, Copy)]
+enum Axis {
+    Deep,
+    Wide,
+}
+
+impl Axis {
+    /// The `n`-th of `[strips][deep]` tiles in the order in which memory is read on, as (strip, part): the other order takes
+    /// a cache line of each row and comes back for the next.
+    fn tile(self, n: usize, tiles: usize, deep: usize) -> (usize, usize) {
+        match self {
+            Self::Deep => (n / deep, n % deep),
+            Self::Wide => (n % (tiles / deep), n / (tiles / deep)),
         }
     }
 }
