@@ -8,6 +8,10 @@ pub const BLANK_SYMBOL: &str = "<pad>";
 /// The symbol between words.
 pub const SEPARATOR: &str = "|";
 
+const SOFT_HYPHEN: char = '\u{ad}';
+const ZERO_WIDTH_NON_JOINER: char = '\u{200c}';
+const ZERO_WIDTH_JOINER: char = '\u{200d}';
+
 /// What one symbol of a label is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,6 +86,18 @@ impl Vocab {
         (labels, unknown)
     }
 
+    /// Symbols of normalised texts that the vocabulary lacks, and how often they occur, the most frequent first.
+    pub fn unknown<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> Vec<(String, usize)> {
+        let mut counts = BTreeMap::<String, usize>::new();
+        let symbols = texts.into_iter().flat_map(|text| split(text, self.unit, self.separator));
+        for symbol in symbols.filter(|s| !self.index.contains_key(s)) {
+            *counts.entry(symbol).or_default() += 1;
+        }
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
+        counts
+    }
+
     /// Symbols → text, the inverse of [`encode`](Self::encode).
     pub fn decode(&self, labels: &[u32]) -> String {
         let symbols = labels.iter().filter_map(|&i| self.symbols.get(i as usize));
@@ -108,12 +124,15 @@ fn split(text: &str, unit: Unit, separator: bool) -> Vec<String> {
 }
 
 /// Text as a CTC head of `language` spells it: NFC, lower case by the language's own rules, letters,
-/// digits, marks and word-internal apostrophes; all else separates words. Scripts without spaces lose them.
+/// digits, marks, and between letters apostrophes and the (non-)joiners that Persian and Indic scripts spell with; soft
+/// hyphens go, all else separates words. Scripts without spaces lose them.
 pub fn normalize(text: &str, language: &str) -> String {
-    let composed: Vec<char> = lower(&text.nfc().collect::<String>(), language).nfc().collect();
+    let composed = lower(&text.nfc().collect::<String>(), language);
+    let composed: Vec<char> = composed.nfc().filter(|c| *c != SOFT_HYPHEN).collect();
     let is_letter = |i: usize| composed.get(i).is_some_and(|&c| c.is_alphanumeric() || is_combining_mark(c));
     let kept = composed.iter().enumerate().map(|(i, &c)| match c {
         '\'' | '’' | 'ʼ' | '‘' if i > 0 && is_letter(i - 1) && is_letter(i + 1) => '\'',
+        ZERO_WIDTH_JOINER | ZERO_WIDTH_NON_JOINER if i > 0 && is_letter(i - 1) && is_letter(i + 1) => c,
         _ if is_letter(i) => c,
         _ => ' ',
     });
@@ -175,6 +194,13 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_seen_splits_no_word() {
+        assert_eq!(normalize("می\u{200c}خواهم", "fa"), "می\u{200c}خواهم");
+        assert_eq!(normalize("ශ්\u{200d}රී ලංකා", "si"), "ශ්\u{200d}රී ලංකා");
+        assert_eq!(normalize("Donau\u{ad}dampf \u{200d}er", "de"), "donaudampf er");
+    }
+
+    #[test]
     fn single_words_have_a_separator_all_the_same() {
         let vocab = Vocab::count(["one", "two"], "en", Unit::Characters, 2);
         assert_eq!(vocab.symbols(), ["<pad>", "o", "|"]);
@@ -196,6 +222,7 @@ mod tests {
         assert_eq!(vocab.symbols(), ["<pad>", "a", "|", "b", "c"]);
         let (labels, unknown) = vocab.encode("ab xc");
         assert_eq!((vocab.decode(&labels).as_str(), unknown), ("ab c", 1));
+        assert_eq!(vocab.unknown(["ab xc", "y x"]), [("x".to_owned(), 2), ("y".to_owned(), 1)]);
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub struct Utterance {
     pub text: String,
     /// Symbols of the text; empty until [`label`] has run.
     pub labels: Vec<u32>,
-    path: std::path::PathBuf,
+    /// The audio file.
+    pub path: std::path::PathBuf,
 }
 
 /// Clips decoded at a time; their samples are dropped as soon as features are made of them.
@@ -54,7 +55,7 @@ pub fn extract(
     cache: Option<&Cache>,
     mut each: impl FnMut(),
 ) -> Result<(Vec<Utterance>, Vec<Skipped>)> {
-    let (mut utterances, mut skipped) = (Vec::new(), Vec::new());
+    let (mut utterances, mut skipped) = (Vec::new(), list.broken.clone());
     let dtype = if data.half_features { DType::F16 } else { DType::F32 };
     let find = |row: &Row| -> Result<(String, Found)> {
         let text = clips::text(row, language, list.unit)?;
@@ -114,13 +115,15 @@ pub fn label(utterances: &mut Vec<Utterance>, vocab: &Vocab) -> Vec<Skipped> {
         u.labels = vocab.encode(&u.text).0;
         let repeats = u.labels.windows(2).filter(|w| w[0] == w[1]).count();
         let needed = u.labels.len() + repeats;
-        let spelled = needed > 0 && needed <= u.frames;
-        if !spelled {
-            let reason =
-                format!("{needed} frames are needed to spell `{}`, the audio has {}", u.text, u.frames);
-            skipped.push(Skipped { path: u.path.clone(), reason });
-        }
-        spelled
+        let reason = match needed {
+            0 => format!("the vocabulary has no symbol of `{}`", u.text),
+            n if n > u.frames => {
+                format!("{n} frames are needed to spell `{}`, the audio has {}", u.text, u.frames)
+            }
+            _ => return true,
+        };
+        skipped.push(Skipped { path: u.path.clone(), reason });
+        false
     });
     skipped
 }

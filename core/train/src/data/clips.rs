@@ -25,7 +25,7 @@ pub struct Skipped {
 pub fn text(row: &Row, language: &str, unit: Unit) -> Result<String> {
     let text = match unit {
         Unit::Characters => vocab::normalize(&row.text, language),
-        Unit::Tokens => row.text.clone(),
+        Unit::Tokens => row.text.trim().to_owned(),
     };
     ensure!(!text.is_empty(), "no text is left of `{}`", row.text);
     Ok(text)

@@ -7,6 +7,7 @@
 //! | LibriSpeech | a folder with `*.trans.txt` inside | beside each `.trans.txt` | after the utterance id |
 //! | plain | `path<TAB>text` | relative to the list | after the first tab |
 
+use super::clips::Skipped;
 use anyhow::{Context, Result, bail, ensure};
 use s3router_core::learn::vocab::Unit;
 use std::{
@@ -28,15 +29,19 @@ pub struct Row {
 pub struct List {
     /// In the order of the file.
     pub rows: Vec<Row>,
-    /// [`Unit::Tokens`] for phone labels (`.phn`).
+    /// [`Unit::Tokens`] for phone labels (`.phn`), or when that was wanted.
     pub unit: Unit,
+    /// Lines that name no clip and text.
+    pub broken: Vec<Skipped>,
 }
 
-/// Reads a list, whichever of the four shapes it has.
+/// Reads a list, whichever of the four shapes it has. With a `unit` that is wanted its labels are taken as such, and of
+/// a manifest's two label files the one that has them comes first; without, the list itself decides.
 ///
 /// # Errors
-/// A file that cannot be read, or whose shape or line is none of the four: where, and what was expected.
-pub fn read(path: &Path) -> Result<List> {
+/// A file that cannot be read, or whose shape is none of the four, or without one good line: where, and what was
+/// expected.
+pub fn read(path: &Path, unit: Option<Unit>) -> Result<List> {
     if path.is_dir() {
         let rows = librispeech(path)?;
         ensure!(
@@ -44,21 +49,39 @@ pub fn read(path: &Path) -> Result<List> {
             "{}: a folder without *.trans.txt; give a list or a TSV instead",
             path.display()
         );
-        return Ok(List { rows, unit: Unit::Characters });
+        return Ok(List { rows, unit: unit.unwrap_or_default(), broken: Vec::new() });
     }
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read the list {}", path.display()))?;
+    // What spreadsheets put before a header.
+    let text = text.trim_start_matches('\u{feff}');
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
     let list = if let Some(columns) = Columns::of(first) {
-        List { rows: common_voice(path, &columns, lines)?, unit: Unit::Characters }
+        List::of(common_voice(path, &columns, lines), unit.unwrap_or_default())
     } else if !first.contains('\t') && !first.trim().is_empty() {
-        fairseq(path, first, lines)?
+        fairseq(path, first, lines, unit)?
     } else {
-        List { rows: plain(path, &text)?, unit: Unit::Characters }
+        List::of(plain(path, text), unit.unwrap_or_default())
     };
+    if let (true, Some(first)) = (list.rows.is_empty(), list.broken.first()) {
+        bail!("{} {}", path.display(), first.reason);
+    }
     ensure!(!list.rows.is_empty(), "{}: the list has no utterance", path.display());
     Ok(list)
+}
+
+impl List {
+    fn of(lines: Vec<Result<Row, Skipped>>, unit: Unit) -> Self {
+        let mut list = Self { rows: Vec::new(), unit, broken: Vec::new() };
+        for line in lines {
+            match line {
+                Ok(row) => list.rows.push(row),
+                Err(broken) => list.broken.push(broken),
+            }
+        }
+        list
+    }
 }
 
 /// Where Common Voice keeps what matters; other columns come and go between releases.
@@ -78,21 +101,28 @@ fn common_voice<'a>(
     list: &Path,
     columns: &Columns,
     lines: impl Iterator<Item = &'a str>,
-) -> Result<Vec<Row>> {
+) -> Vec<Result<Row, Skipped>> {
     let folder = beside(list);
     let clips = Some(folder.join("clips")).filter(|c| c.is_dir()).unwrap_or(folder);
     let row = |(at, line): (usize, &str)| {
         let fields: Vec<_> = line.split('\t').collect();
         let (Some(path), Some(text)) = (fields.get(columns.path), fields.get(columns.sentence)) else {
-            bail!("{} line {}: {} columns, the header names more", list.display(), at + 2, fields.len());
+            let reason = format!("line {}: {} columns, the header names more", at + 2, fields.len());
+            return Err(Skipped { path: list.to_path_buf(), reason });
         };
         Ok(Row { audio: clips.join(path), text: text.to_string() })
     };
     lines.enumerate().filter(|(_, line)| !line.is_empty()).map(row).collect()
 }
 
-fn fairseq<'a>(list: &Path, root: &str, lines: impl Iterator<Item = &'a str>) -> Result<List> {
-    let named = ["ltr", "phn"].map(|ext| list.with_extension(ext));
+fn fairseq<'a>(
+    list: &Path,
+    root: &str,
+    lines: impl Iterator<Item = &'a str>,
+    unit: Option<Unit>,
+) -> Result<List> {
+    let order = if unit == Some(Unit::Tokens) { ["phn", "ltr"] } else { ["ltr", "phn"] };
+    let named = order.map(|ext| list.with_extension(ext));
     let Some(labels) = named.iter().find(|p| p.is_file()) else {
         bail!(
             "{}: no tab in the first line, so this is a fairseq manifest, and it has no labels: {} or {} is missing",
@@ -101,7 +131,7 @@ fn fairseq<'a>(list: &Path, root: &str, lines: impl Iterator<Item = &'a str>) ->
             named[1].display()
         );
     };
-    let is_phones = labels.extension().is_some_and(|e| e == "phn");
+    let is_phones = unit == Some(Unit::Tokens) || labels.extension().is_some_and(|e| e == "phn");
     let texts = fs::read_to_string(labels).with_context(|| format!("cannot read {}", labels.display()))?;
     let audio: Vec<_> = lines.filter(|l| !l.is_empty()).collect();
     ensure!(
@@ -119,7 +149,8 @@ fn fairseq<'a>(list: &Path, root: &str, lines: impl Iterator<Item = &'a str>) ->
         text: if is_phones { labels.trim().to_owned() } else { spelled(labels) },
     };
     let rows = audio.into_iter().zip(texts.lines()).map(row).collect();
-    Ok(List { rows, unit: if is_phones { Unit::Tokens } else { Unit::Characters } })
+    let unit = if is_phones { Unit::Tokens } else { Unit::Characters };
+    Ok(List { rows, unit, broken: Vec::new() })
 }
 
 /// `H E L L O | W O R L D |` → `HELLO WORLD`.
@@ -156,15 +187,12 @@ fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries)
 }
 
-fn plain(list: &Path, text: &str) -> Result<Vec<Row>> {
+fn plain(list: &Path, text: &str) -> Vec<Result<Row, Skipped>> {
     let folder = beside(list);
+    let expected = "no tab; expected `path<TAB>text`, a Common Voice TSV or a fairseq manifest";
     let row = |(at, line): (usize, &str)| match line.split_once('\t') {
         Some((path, text)) => Ok(Row { audio: folder.join(path), text: text.to_owned() }),
-        None => bail!(
-            "{} line {}: no tab; expected `path<TAB>text`, a Common Voice TSV or a fairseq manifest",
-            list.display(),
-            at + 1
-        ),
+        None => Err(Skipped { path: list.to_path_buf(), reason: format!("line {}: {expected}", at + 1) }),
     };
     text.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(row).collect()
 }
@@ -188,7 +216,7 @@ mod tests {
     }
 
     fn rows(dir: &tempfile::TempDir, list: &str) -> Vec<(String, String)> {
-        let list = read(&dir.path().join(list)).expect("a list");
+        let list = read(&dir.path().join(list), None).expect("a list");
         let name = |p: &Path| p.strip_prefix(dir.path()).expect("inside").to_string_lossy().into_owned();
         list.rows.iter().map(|r| (name(&r.audio), r.text.clone())).collect()
     }
@@ -221,8 +249,41 @@ mod tests {
             rows(&dir, "m/train.tsv"),
             [("m/audio/x.flac".into(), "HELLO WORLD".into()), ("m/audio/y.flac".into(), "HI".into())]
         );
-        let phones = read(&dir.path().join("m/phones.tsv")).expect("a list");
+        let phones = read(&dir.path().join("m/phones.tsv"), None).expect("a list");
         assert_eq!((phones.unit, phones.rows[0].text.as_str()), (Unit::Tokens, "h ə l oʊ"));
+    }
+
+    #[test]
+    fn wanted_tokens_are_not_spelled_out() {
+        let dir = folder(&[
+            ("train.tsv", "audio\nx.flac\t16000\n"),
+            ("train.ltr", "tʃ a |\n"),
+            ("both.tsv", "audio\nx.flac\t16000\n"),
+            ("both.ltr", "c i a |\n"),
+            ("both.phn", "tʃ a\n"),
+            ("plain.tsv", "x.flac\ttʃ a\n"),
+        ]);
+        let read = |name: &str, unit| read(&dir.path().join(name), unit).expect("a list");
+        for (name, text) in [("train.tsv", "tʃ a |"), ("both.tsv", "tʃ a"), ("plain.tsv", "tʃ a")] {
+            let list = read(name, Some(Unit::Tokens));
+            assert_eq!((list.unit, list.rows[0].text.as_str()), (Unit::Tokens, text), "{name}");
+        }
+        let letters = read("both.tsv", None);
+        assert_eq!((letters.unit, letters.rows[0].text.as_str()), (Unit::Characters, "cia"));
+    }
+
+    #[test]
+    fn a_broken_line_is_named_and_costs_only_itself() {
+        let header = "client_id\tpath\tsentence\n";
+        let dir = folder(&[
+            ("cv.tsv", &format!("\u{feff}{header}x\ta.mp3\tone\nx\tb.mp3\nx\tc.mp3\tthree\n")),
+            ("plain.tsv", "a.mp3\tone\ntwo words\nc.mp3\tthree\n"),
+        ]);
+        for (list, line) in [("cv.tsv", "line 3"), ("plain.tsv", "line 2")] {
+            assert_eq!(rows(&dir, list).len(), 2);
+            let broken = read(&dir.path().join(list), None).expect("a list").broken;
+            assert!(broken.len() == 1 && broken[0].reason.contains(line), "{broken:?}");
+        }
     }
 
     #[test]
@@ -245,7 +306,7 @@ mod tests {
     #[test]
     fn what_is_none_of_the_four_is_told_where() {
         let dir = folder(&[
-            ("a.tsv", "x.wav\tone\ntwo words\n"),
+            ("a.tsv", "\ntwo words\n"),
             ("b.tsv", "just text\n"),
             ("c.tsv", ""),
             ("d.tsv", "root\na.wav\t1\n"),
@@ -260,7 +321,7 @@ mod tests {
             ("e", "trans.txt"),
             ("missing.tsv", "cannot read"),
         ] {
-            let error = read(&dir.path().join(list)).expect_err(list).to_string();
+            let error = read(&dir.path().join(list), None).expect_err(list).to_string();
             assert!(error.contains(words), "{list}: {error}");
         }
     }
