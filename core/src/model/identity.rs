@@ -19,6 +19,15 @@ impl Backbone {
         Ok(self.identity.get_or_init(|| hashes))
     }
 
+    /// One hash over every maskable weight: the same backbone, wherever it lies.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn whole_fingerprint(&self) -> Result<String> {
+        let maskable = self.maskable();
+        Ok(self.identity()?.sha256(maskable.iter().map(|(name, _)| name.as_str()))?)
+    }
+
     /// The `backbone_sha256` of a pack that covers the weights `names`, in any order.
     ///
     /// # Errors

@@ -77,15 +77,18 @@ impl Cache {
         Some(Kept { features: tensors.remove("features")?, samples })
     }
 
-    /// Keeps the features of a clip. A disk without room is told once, and nothing more is kept.
+    /// Keeps the features of a clip. A disk without room is told once, and nothing more is kept; a tenth of what the
+    /// folder holds goes, so that the run's own files find room.
     pub fn put(&self, clip: &Path, kept: &Kept) {
         let Some(path) = self.file(clip, kept.features.dtype()) else { return };
         if self.full.load(Ordering::Relaxed) {
             return;
         }
         if let Err(error) = self.write(&path, kept) {
-            self.full.store(true, Ordering::Relaxed);
-            tracing::warn!("features are not kept in {}: {error:#}", self.folder.display());
+            if !self.full.swap(true, Ordering::Relaxed) {
+                tracing::warn!("no more features are kept in {}: {error:#}", self.folder.display());
+                room::make(&self.root, room::held(&self.root).saturating_sub(1));
+            }
         }
     }
 

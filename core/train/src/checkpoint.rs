@@ -1,11 +1,13 @@
 //! A run's whole state in one file, so that a killed run goes on exactly where it was.
 
-use crate::{config::TrainConfig, learner::Learner, store};
-use anyhow::{Context, Result, ensure};
-use s3router_core::learn::adam::Adam;
+use crate::{config::TrainConfig, learner::Learner, room, store};
+use anyhow::{Context, Result, bail, ensure};
+use s3router_core::learn::{adam::Adam, vocab::Unit};
 use std::{
     collections::BTreeMap,
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Where a run stands; with variables and moments this decides all that follows.
@@ -13,22 +15,30 @@ use std::{
 pub struct Progress {
     /// Settings of the run.
     pub config: TrainConfig,
-    /// Language id as given.
+    /// Canonical language id.
     pub language: String,
     /// The backbone, as given.
     pub backbone: String,
+    /// Fingerprint of all of its maskable weights: what lies behind a path may change.
+    pub backbone_sha256: String,
     /// Another run's result that this one began from.
     pub start: Option<PathBuf>,
     /// Symbols by index.
     pub vocab: Vec<String>,
     /// The symbol between words.
     pub separator: Option<String>,
+    /// What a symbol is.
+    pub unit: Unit,
+    /// SHA-256 of the clips and texts learnt from, and of those selected on.
+    pub lists: [String; 2],
     /// Utterances in training.
     pub utterances: usize,
     /// Their audio, hours.
     pub hours: f64,
     /// Updates done.
     pub updates: usize,
+    /// Those whose gradient was finite, so that they moved something.
+    pub moved: usize,
     /// Updates of the whole run, once fitted to `max_minutes`.
     pub planned: usize,
     /// Backward passes done: the place in the order of batches and of noise.
@@ -56,14 +66,23 @@ pub struct Best {
     pub cer: f64,
 }
 
-/// The files of a run, beside its pack: `tr.safetensors` → `tr.run/`.
+/// The files of a run, beside its pack: `tr.safetensors` → `tr.run/`, and `tr-0.08` → `tr-0.08.run/`.
 #[derive(Clone, Debug)]
 pub struct RunFolder(PathBuf);
+
+/// Held by the one run that works in a folder; the system gives it back however the process ends.
+#[must_use]
+pub struct Claim(#[expect(dead_code, reason = "it is the lock")] File);
 
 impl RunFolder {
     /// The folder that belongs to a result file.
     pub fn of(out: &Path) -> Self {
-        Self(out.with_extension("run"))
+        if out.extension().is_some_and(|ext| ext == "safetensors") {
+            return Self(out.with_extension("run"));
+        }
+        let mut name = out.as_os_str().to_owned();
+        name.push(".run");
+        Self(name.into())
     }
 
     /// An existing run's folder.
@@ -71,13 +90,24 @@ impl RunFolder {
         Self(folder.to_path_buf())
     }
 
-    /// Makes the folder.
+    /// Makes the folder, for this process alone, and clears it of what a killed one left half written.
     ///
     /// # Errors
-    /// No right to.
-    pub fn create(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.0)
-            .with_context(|| format!("cannot make the folder {}", self.0.display()))
+    /// No right to, or another run works there.
+    pub fn claim(&self) -> Result<Claim> {
+        let folder = self.0.display();
+        std::fs::create_dir_all(&self.0).with_context(|| format!("cannot make the folder {folder}"))?;
+        let path = self.file("lock");
+        let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => room::sweep_folder(&self.0, Duration::ZERO),
+            Err(TryLockError::WouldBlock) => {
+                bail!("another run works in {folder}: wait for it, or give this one another --out")
+            }
+            // A file system without locks.
+            Err(TryLockError::Error(error)) => tracing::warn!("{folder} cannot be locked: {error}"),
+        }
+        Ok(Claim(lock))
     }
 
     /// One of its files.
@@ -147,10 +177,11 @@ impl Progress {
             Ok(())
         };
         same("language", self.language == now.language)?;
-        same("backbone", self.backbone == now.backbone)?;
+        same("backbone", self.backbone == now.backbone && self.backbone_sha256 == now.backbone_sha256)?;
         same("start", self.start == now.start)?;
         same("vocabulary", self.vocab == now.vocab)?;
-        same("training set", self.utterances == now.utterances && self.hours == now.hours)?;
+        same("training set", self.lists[0] == now.lists[0])?;
+        same("validation set", self.lists[1] == now.lists[1])?;
         same("configuration", self.config == now.config)
     }
 }

@@ -18,14 +18,24 @@ struct Kept {
     used: SystemTime,
 }
 
-/// Removes temporary files that nobody writes any more.
+/// Removes temporary files that nobody writes any more from the folders of `root`.
 pub fn sweep(root: &Path) {
+    folders(root).for_each(|folder| sweep_folder(&folder, STALE));
+}
+
+/// Removes temporary files of a folder that have not been written for `age`.
+pub fn sweep_folder(folder: &Path, age: Duration) {
     let now = SystemTime::now();
-    for file in files(root).filter(|file| is_temporary(&file.path)) {
-        if now.duration_since(file.used).is_ok_and(|age| age > STALE) {
+    for file in files_in(folder).filter(|file| is_temporary(&file.path)) {
+        if now.duration_since(file.used).is_ok_and(|since| since >= age) {
             remove(&file.path);
         }
     }
+}
+
+/// Bytes held by the folders of `root`.
+pub fn held(root: &Path) -> u64 {
+    files(root).map(|file| file.bytes).sum()
 }
 
 /// A file was used: it is given up last.
@@ -53,13 +63,29 @@ pub fn make(root: &Path, limit: u64) -> u64 {
     held
 }
 
+/// Those that a [`crate::cache`] made, named by a hash: `root` may be a folder of somebody's data too.
+fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let ours = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        name.len() == 16 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
+    };
+    let folders = entries(root).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.filter(ours).map(|entry| entry.path())
+}
+
 fn files(root: &Path) -> impl Iterator<Item = Kept> {
-    let inside = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-    let folders = inside(root).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    folders.flat_map(move |folder| inside(&folder.path())).filter_map(|entry| {
+    folders(root).flat_map(|folder| files_in(&folder))
+}
+
+fn files_in(folder: &Path) -> impl Iterator<Item = Kept> + use<> {
+    entries(folder).filter_map(|entry| {
         let about = entry.metadata().ok().filter(fs::Metadata::is_file)?;
         Some(Kept { path: entry.path(), bytes: about.len(), used: about.modified().ok()? })
     })
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
 }
 
 /// As `tempfile` names them.
@@ -80,10 +106,12 @@ fn remove(path: &Path) {
 mod tests {
     use super::*;
 
-    /// `root/a/<name>` of so many bytes, last used so many hours ago.
+    const FOLDER: &str = "0123456789abcdef";
+
+    /// `root/<FOLDER>/<name>` of so many bytes, last used so many hours ago.
     fn file(root: &Path, name: &str, bytes: usize, hours: u64) -> PathBuf {
-        let path = root.join("a").join(name);
-        fs::create_dir_all(root.join("a")).unwrap();
+        let path = root.join(FOLDER).join(name);
+        fs::create_dir_all(root.join(FOLDER)).unwrap();
         fs::write(&path, vec![0; bytes]).unwrap();
         let used = SystemTime::now() - Duration::from_secs(hours * 3600);
         fs::File::options().append(true).open(&path).unwrap().set_modified(used).unwrap();
@@ -97,17 +125,25 @@ mod tests {
             .map(|(name, h)| file(root.path(), name, 5, h));
         sweep(root.path());
         assert_eq!([left.exists(), fresh.exists(), kept.exists()], [false, true, true]);
+        sweep_folder(&root.path().join(FOLDER), Duration::ZERO);
+        assert_eq!([fresh.exists(), kept.exists()], [false, true]);
     }
 
     #[test]
     fn the_least_recently_used_go_first_and_no_more_than_must() {
         let root = tempfile::tempdir().unwrap();
         let files = [4, 9, 3, 1].map(|hours| file(root.path(), &format!("{hours}"), 100, hours));
+        let other = root.path().join("data");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("clip.wav"), [0; 999]).unwrap();
+        assert_eq!(held(root.path()), 400, "what is not ours does not count");
         assert_eq!(make(root.path(), 400), 400);
         touch(&files[1]);
         assert_eq!(make(root.path(), 399), 300);
         assert_eq!(files.each_ref().map(|path| path.exists()), [false, true, true, true]);
         assert_eq!(make(root.path(), 210), 100, "a tenth below the limit");
         assert!(files[1].exists(), "used last");
+        make(root.path(), 0);
+        assert!(other.join("clip.wav").exists() && !files[1].exists());
     }
 }

@@ -15,13 +15,14 @@ use crate::{
     store,
     trained::{About, Trained},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use s3router_core::{
     Precision,
     audio::RATE_HZ,
     device::DeviceChoice,
     model::{Backbone, Source},
 };
+use s3router_masks::language_id;
 use serde_json::json;
 use std::{path::PathBuf, time::Instant};
 
@@ -51,6 +52,8 @@ pub struct Job {
     pub out: PathBuf,
     /// Another run's result to start from.
     pub start: Option<PathBuf>,
+    /// The result has to be a pack.
+    pub pack_only: bool,
     /// A given vocabulary: a JSON array, the blank first.
     pub vocab: Option<PathBuf>,
     /// Forget an earlier checkpoint of the same `out`.
@@ -80,6 +83,8 @@ pub struct Finished {
 /// Data, settings, backbone or disk that do not allow it; the last checkpoint stays.
 pub fn run(job: &Job, config: &TrainConfig) -> Result<Finished> {
     config.check()?;
+    // One spelling for the text's rules, the checkpoint and the pack.
+    let job = &Job { language: language_id(&job.language)?, ..job.clone() };
     let device = job.device.open()?;
     // A checkpoint says what a run was made with.
     let config = &TrainConfig { precision: config.precision.for_learning(&device)?, ..config.clone() };
@@ -87,25 +92,29 @@ pub fn run(job: &Job, config: &TrainConfig) -> Result<Finished> {
 
     // ---- data -------------------------------------------------------------------------------
     let backbone = Backbone::load(&job.backbone, &device)?;
+    let start = job.start.as_deref().map(|path| Trained::open(path, &backbone)).transpose()?;
+    ensure!(
+        !job.pack_only || config.keeps_backbone() && start.as_ref().is_none_or(|s| s.weights.is_empty()),
+        "--push needs a pack, and this run changes the backbone itself: no pack can hold that"
+    );
     let folder = RunFolder::of(&job.out);
-    folder.create()?;
+    let _claim = folder.claim()?;
     let set = DataSet::load(job, config, &backbone, &folder)?;
     let frames: Vec<usize> = set.train.iter().map(|u| u.frames).collect();
     let budget =
         (config.updates.batch_seconds * f64::from(RATE_HZ) / backbone.config().hop() as f64) as usize;
 
     // ---- learner ----------------------------------------------------------------------------
-    let start = job.start.as_deref().map(|path| Trained::open(path, &backbone)).transpose()?;
     let learner = Learner::new(config, &backbone, set.vocab.symbols(), start.as_ref())?;
     let mut optimizer = learner.optimizer(config);
-    let mut at = set.beginning(job, config);
+    let mut at = set.beginning(job, config, backbone.whole_fingerprint()?);
     if job.fresh {
         let _ = std::fs::remove_file(folder.file("state.safetensors"));
     }
     if let Some((tensors, saved)) = folder.load()? {
         saved.ensure_same_run(&at)?;
         learner.restore(&tensors)?;
-        optimizer.restore(&tensors, saved.updates)?;
+        optimizer.restore(&tensors, saved.moved)?;
         at = saved;
         tracing::info!(update = at.updates, "resumed from the last checkpoint");
     }
@@ -134,15 +143,22 @@ pub fn run(job: &Job, config: &TrainConfig) -> Result<Finished> {
         let factor = config.updates.schedule.factor(at.updates, at.planned);
         let outcome = step(&backbone, &learner, &mut optimizer, &mut passes, config.updates.clip, factor)?;
         at.updates += 1;
+        at.moved = optimizer.updates();
+        if !outcome.norm.is_finite() {
+            tracing::warn!(update = at.updates, "no finite gradient: the update moved nothing");
+        }
         working += clock.elapsed().as_secs_f64();
         at.seconds = before + begun.elapsed().as_secs_f64();
         log.add(log::update(at.updates, outcome.loss, outcome.norm, factor, learnt / working))?;
         bar.update(at.updates, at.planned, outcome.loss, at.best.map(|b| b.cer), learnt / working);
 
-        if let (Some(minutes), true) = (config.updates.max_minutes, at.updates == PACE) {
-            let each = first.0.elapsed().as_secs_f64() / (PACE - first.1) as f64;
-            let left = FOR_UPDATES * (60.0 * minutes - at.seconds).max(0.0) / each;
-            at.planned = (PACE + left as usize).min(at.planned);
+        if let Some(minutes) = config.updates.max_minutes {
+            let left = (60.0 * minutes - at.seconds).max(0.0);
+            // Updates so long that the time is over before their pace is known end it too.
+            if at.updates == PACE || (at.updates < PACE && left == 0.0) {
+                let each = first.0.elapsed().as_secs_f64() / (at.updates - first.1) as f64;
+                at.planned = (at.updates + (FOR_UPDATES * left / each) as usize).min(at.planned);
+            }
         }
         if at.updates % config.select.every == 0 || at.updates == at.planned {
             let report = set.reader(&backbone, &learner, config.precision)?.report(&set.valid, 0)?;
@@ -152,6 +168,7 @@ pub fn run(job: &Job, config: &TrainConfig) -> Result<Finished> {
             }
             store::write(&folder.file("curve.svg"), log.curve(&set.title(job, config)).as_bytes())?;
             folder.save(&learner, &optimizer, &at)?;
+            saved = Instant::now();
         } else if saved.elapsed().as_secs_f64() > SAVE_EVERY {
             folder.save(&learner, &optimizer, &at)?;
             saved = Instant::now();
@@ -198,6 +215,7 @@ impl Progress {
             training: json!({
                 "method": self.config.method, "clips": self.utterances, "hours": hours, "steps": update,
                 "seed": self.config.seed, "backbone": self.backbone, "valid": { "cer": cer, "wer": wer },
+                "unit": self.unit,
             }),
         }
     }

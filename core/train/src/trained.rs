@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use s3router_core::{
     gate::{Gate, Gates},
+    learn::vocab::Unit,
     model::Backbone,
 };
 use s3router_masks::{BitMask, Codec, Head, Kind, Meta, Pack};
@@ -193,6 +194,11 @@ impl Trained {
         Ok(Self { meta, masks, weights, head_weight: head("head.weight")?, head_bias: head("head.bias")? })
     }
 
+    /// What a symbol of its vocabulary is; unknown of packs from elsewhere.
+    pub fn unit(&self) -> Option<Unit> {
+        unit(&self.meta)
+    }
+
     /// What the backbone sees of this result: the very masks that serving uses.
     pub fn gates(&self) -> Gates {
         let packed =
@@ -212,11 +218,15 @@ impl Trained {
     }
 }
 
+/// What a symbol of a pack's vocabulary is, if its metadata says so.
+pub fn unit(meta: &Meta) -> Option<Unit> {
+    serde_json::from_value(meta.training.get("unit")?.clone()).ok()
+}
+
 /// The fingerprint of the weights that these masks cover; of all maskable weights when there is no mask.
 fn fingerprint(backbone: &Backbone, masks: &BTreeMap<String, BitMask>) -> Result<String> {
     if masks.is_empty() {
-        let all = backbone.maskable();
-        return Ok(backbone.fingerprint(all.iter().map(|(name, _)| name.as_str()))?);
+        return Ok(backbone.whole_fingerprint()?);
     }
     Ok(backbone.fingerprint(masks.keys().map(String::as_str))?)
 }

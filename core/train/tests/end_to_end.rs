@@ -7,6 +7,7 @@ mod support;
 use s3router_core::{
     Precision, decode,
     gate::{Gates, Segment},
+    learn::scores::Part,
     model::ops,
 };
 use s3router_train::{
@@ -16,7 +17,7 @@ use s3router_train::{
     learner::Learner,
     trained::Trained,
 };
-use std::{fs, process::Command, sync::Arc};
+use std::{fs, path::Path, process::Command, sync::Arc};
 use support::{Place, backbone, evaluate, fixture, succeeded};
 
 #[test]
@@ -51,7 +52,7 @@ fn logits_before_export_are_logits_after() {
     RunFolder::of(&place.path("tr.safetensors")).load_best(&learner).expect("the best moment");
     let after = Trained::open(&place.path("tr.safetensors"), &backbone).expect("the pack");
 
-    let list = list::read(&place.path("tr/valid.tsv")).expect("a list");
+    let list = list::read(&place.path("tr/valid.tsv"), None).expect("a list");
     let (clips, _) =
         features::extract(&backbone, &list, "tr", &at.config.data, None, || ()).expect("features");
     let features = collate(&clips, &candle_core::Device::Cpu).expect("a batch");
@@ -81,6 +82,10 @@ fn every_control_runs_and_is_measured() {
         let is_pack = s3router_masks::open_path(&place.path(&out)).is_ok();
         assert_eq!(is_pack, matches!(method, "head" | "magnitude" | "random"), "{method}");
     }
+    let masks = |name: &str| s3router_masks::open_path(&place.path(name)).expect("a pack").pack.masks;
+    assert_ne!(masks("random.safetensors"), masks("magnitude.safetensors"));
+    assert!(masks("head.safetensors").values().all(|mask| mask.count_ones() == mask.len()));
+    one_bit_a_weight(&place.path("delta1.safetensors"));
     let mut prune = Command::new(env!("CARGO_BIN_EXE_s3router-train"));
     prune.args(["prune", "--language", "tr", "--json", "--updates", "3", "--sparsity", "0.7"]);
     prune.arg("--train").arg(place.path("tr/train.tsv")).arg("--valid").arg(place.path("tr/valid.tsv"));
@@ -93,6 +98,61 @@ fn every_control_runs_and_is_measured() {
     let finished = succeeded(&prune.output().expect("the program"));
     let report = succeeded(&evaluate(&place, "pruned.safetensors", "xlsr"));
     assert_eq!(report["cer"], finished["valid"]["cer"]);
+}
+
+/// Each matrix is off the backbone by one size, up or down.
+fn one_bit_a_weight(file: &Path) {
+    let backbone = backbone("xlsr");
+    let trained = Trained::open(file, &backbone).expect("weights");
+    let values = |t: &candle_core::Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("values");
+    let matrices = trained.weights.iter().filter(|(name, _)| Part::of(name).is_some());
+    for (name, weight) in matrices {
+        let was = values(backbone.weight(name).expect("a weight"));
+        let moved: Vec<f32> = values(weight).iter().zip(&was).map(|(a, b)| (a - b).abs()).collect();
+        let (least, most) = moved.iter().fold((f32::MAX, 0f32), |(l, m), &x| (l.min(x), m.max(x)));
+        assert!(most > 0.0 && most - least < 1e-6, "{name}: {least} to {most}");
+    }
+}
+
+#[test]
+fn phonemes_are_learnt_and_judged_as_they_are() {
+    let place = Place::new();
+    let settings = fs::read_to_string(place.path("quick.toml")).expect("settings");
+    fs::write(place.path("quick.toml"), format!("{settings}[data]\nunit = \"tokens\"\n")).expect("settings");
+    for split in ["train", "valid"] {
+        let tsv = fs::read_to_string(place.path(&format!("tr/{split}.tsv"))).expect("a list");
+        // Phones of two letters and capitals, which no rule for text may touch.
+        let phone = |letter: char| match letter {
+            'a' => "AA ",
+            'ı' => "ʃ ",
+            'i' => "tʃ ",
+            _ => "iː ",
+        };
+        let row = |line: &str| {
+            let fields: Vec<_> = line.split('\t').collect();
+            let word = fields[2].split_once(' ').expect("two words").1.trim_end_matches('.');
+            let phones: String = word.chars().chain(word.chars()).map(phone).collect();
+            format!("clips/{}\t{phones}\n", fields[1])
+        };
+        let list: String = tsv.lines().skip(1).map(row).collect();
+        fs::write(place.path(&format!("tr/{split}.tsv")), list).expect("a list");
+    }
+    let finished = succeeded(&place.run("tr.safetensors", &["--updates", "60"]));
+    let vocab = s3router_masks::open_path(&place.path("tr.safetensors")).expect("a pack").pack.meta.vocab;
+    assert!(["AA", "tʃ", "ʃ", "iː"].iter().all(|phone| vocab.iter().any(|v| v == phone)), "{vocab:?}");
+    let report = succeeded(&evaluate(&place, "tr.safetensors", "xlsr"));
+    assert_eq!(report["symbols"], "phones");
+    assert_eq!(report["cer"], finished["valid"]["cer"]);
+    assert!(report["cer"].as_f64().expect("a rate") < 1.0, "some phones are heard: {report}");
+}
+
+#[test]
+fn a_language_has_one_spelling() {
+    let place = Place::new();
+    succeeded(&place.run("tr.safetensors", &["--language", "TUR", "--updates", "3"]));
+    let meta = s3router_masks::open_path(&place.path("tr.safetensors")).expect("a pack").pack.meta;
+    assert_eq!(meta.language, "tr");
+    assert!(meta.vocab.iter().any(|s| s == "ı"), "Turkish rules for capital letters: {:?}", meta.vocab);
 }
 
 #[test]

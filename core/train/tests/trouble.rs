@@ -5,15 +5,17 @@
 
 mod support;
 
+use s3router_train::checkpoint::RunFolder;
 use std::{fs, process::Stdio, time::Duration};
-use support::{Place, evaluate, fixture, succeeded};
+use support::{Place, evaluate, fixture, refused, succeeded};
 
 #[test]
 fn a_killed_run_goes_on_as_if_nothing_had_happened() {
     let place = Place::new();
-    succeeded(&place.run("whole.safetensors", &[]));
+    let long = ["--updates", "40"];
+    succeeded(&place.run("whole.safetensors", &long));
     let mut child = place
-        .command("cut.safetensors", &[])
+        .command("cut.safetensors", &long)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -25,9 +27,11 @@ fn a_killed_run_goes_on_as_if_nothing_had_happened() {
         assert!(child.try_wait().expect("a status").is_none() || log.exists(), "the run ended early");
     }
     child.kill().expect("SIGKILL");
-    child.wait().expect("a status");
+    assert_eq!(child.wait().expect("a status").code(), None, "it was killed in the middle");
     let lines = place.curve("cut.run").len();
-    succeeded(&place.run("cut.safetensors", &[]));
+    fs::write(place.path("cut.run/.tmpAbCdEf"), "half a checkpoint").expect("a file");
+    succeeded(&place.run("cut.safetensors", &long));
+    assert!(!place.path("cut.run/.tmpAbCdEf").exists(), "what the kill left goes");
     assert_eq!(place.curve("cut.run"), place.curve("whole.run"), "killed after {lines} lines");
     let bytes = |name: &str| fs::read(place.path(name)).expect("a pack");
     assert!(bytes("cut.safetensors") == bytes("whole.safetensors"), "equal runs are equal files");
@@ -37,9 +41,12 @@ fn a_killed_run_goes_on_as_if_nothing_had_happened() {
 fn a_checkpoint_of_other_settings_is_not_taken_up() {
     let place = Place::new();
     succeeded(&place.run("tr.safetensors", &[]));
-    let other = place.run("tr.safetensors", &["--sparsity", "0.5"]);
-    let words = String::from_utf8_lossy(&other.stderr).into_owned();
-    assert!(!other.status.success() && words.contains("--fresh"), "{words}");
+    refused(&place.run("tr.safetensors", &["--sparsity", "0.5"]), &["configuration", "--fresh"]);
+    let list = fs::read_to_string(place.path("tr/valid.tsv")).expect("a list");
+    let cut: Vec<_> = list.lines().take(4).collect();
+    fs::write(place.path("tr/valid.tsv"), cut.join("\n")).expect("a list");
+    refused(&place.run("tr.safetensors", &[]), &["validation set", "--fresh"]);
+    fs::write(place.path("tr/valid.tsv"), list).expect("a list");
     succeeded(&place.run("tr.safetensors", &["--sparsity", "0.5", "--fresh"]));
 }
 
@@ -62,18 +69,85 @@ fn bad_clips_are_left_out_and_named() {
     }
 
     fs::write(place.path("tr/valid.tsv"), "missing.wav\taı\n").expect("a list");
-    let refused = place.run("none.safetensors", &[]);
-    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && words.contains("none of 1 clips"), "{words}");
+    refused(&place.run("none.safetensors", &[]), &["none of 1 clips"]);
+}
+
+#[test]
+fn what_no_pack_can_hold_is_told_before_anything_is_learnt() {
+    let place = Place::new();
+    refused(&place.run("a.safetensors", &["--language", "türkçe"]), &["language", "letters, digits"]);
+    assert!(!place.path("a.run").exists());
+    let vocab = place.path("vocab.json");
+    let flags = ["--vocab", vocab.to_str().expect("a path")];
+    for (symbols, words) in [
+        (r#"["<pad>", "a", "ı", "a"]"#, ["`a`", "vocab.json"]),
+        (r#"["a", "ı", "i", "ş", "|"]"#, ["`a`", "<pad>"]),
+    ] {
+        fs::write(&vocab, symbols).expect("a vocabulary");
+        refused(&place.run("b.safetensors", &flags), &words);
+    }
+    // Nobody listens there, and nobody is asked.
+    let push = ["--push", "http://127.0.0.1:9"];
+    refused(&place.run("c.safetensors", &[&push[..], &["--method", "finetune"]].concat()), &["no pack"]);
+    fs::write(place.path("quick.toml"), "[also]\nnorms = true\n").expect("settings");
+    refused(&place.run("c.safetensors", &push), &["no pack"]);
+    assert!(!place.path("c.run").exists());
+}
+
+#[test]
+fn symbols_that_a_given_vocabulary_lacks_are_named() {
+    let place = Place::new();
+    let vocab = place.path("vocab.json");
+    fs::write(&vocab, r#"["<pad>", "a", "ı", "i", "|"]"#).expect("a vocabulary");
+    let learnt = place.run("tr.safetensors", &["--vocab", vocab.to_str().expect("a path")]);
+    succeeded(&learnt);
+    let told = String::from_utf8_lossy(&learnt.stderr);
+    assert!(told.contains("`ş`") && told.contains("not in the vocabulary"), "{told}");
+}
+
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let place = Place::new();
+    let folder = |name: &str| RunFolder::of(&place.path(name));
+    let claim = folder("tr.safetensors").claim().expect("a folder of its own");
+    refused(&place.run("tr.safetensors", &[]), &["another run", "--out"]);
+    drop(claim);
+    succeeded(&place.run("tr.safetensors", &["--updates", "3"]));
+    assert_eq!(folder("tr-0.08").file("x"), place.path("tr-0.08.run/x"), "a dot is part of the name");
+    assert_ne!(folder("tr.s1").file("x"), folder("tr.s2").file("x"));
+}
+
+#[test]
+fn a_backbone_that_changed_behind_its_path_is_noticed() {
+    let place = Place::new();
+    let folder = place.path("backbone");
+    fs::create_dir(&folder).expect("a folder");
+    for name in ["config.json", "preprocessor_config.json", "model.safetensors"] {
+        fs::copy(fixture("xlsr").join(name), folder.join(name)).expect("a copy");
+    }
+    let flags = ["--backbone", folder.to_str().expect("a path"), "--updates", "3"];
+    succeeded(&place.run("tr.safetensors", &flags));
+    let file = folder.join("model.safetensors");
+    let mut weights = candle_core::safetensors::load(&file, &candle_core::Device::Cpu).expect("weights");
+    let (name, moved) = weights
+        .iter()
+        .find(|(name, _)| name.ends_with("layers.0.feed_forward.output_dense.weight"))
+        .map(|(name, w)| (name.clone(), (w * 1.5).expect("a product")))
+        .expect("a weight that masks cover");
+    weights.insert(name, moved);
+    candle_core::safetensors::save(&weights, &file).expect("a file");
+    refused(&place.run("tr.safetensors", &flags), &["another backbone"]);
+    let mut export = std::process::Command::new(env!("CARGO_BIN_EXE_s3router-train"));
+    export.arg("export").arg(place.path("tr.run")).arg("--out").arg(place.path("again.safetensors"));
+    refused(&export.output().expect("the program"), &["weights have changed"]);
+    assert!(!place.path("again.safetensors").exists());
 }
 
 #[test]
 fn a_pack_of_another_backbone_is_refused() {
     let place = Place::new();
     succeeded(&place.run("tr.safetensors", &[]));
-    let refused = evaluate(&place, "tr.safetensors", "hubert-base");
-    assert!(!refused.status.success());
-    assert!(!String::from_utf8_lossy(&refused.stderr).contains("panicked"));
+    refused(&evaluate(&place, "tr.safetensors", "hubert-base"), &["was made for backbone"]);
 }
 
 /// A process that may write no file larger than `kilobytes` sees what a full disk shows: a failed write.
@@ -120,13 +194,15 @@ fn a_start_made_on_another_backbone_is_refused() {
             false => a.to_owned(),
         })
         .collect();
-    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_s3router-train")).args(other).output();
-    let refused = refused.expect("the program");
-    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        !refused.status.success() && words.contains("backbone") && !words.contains("panicked"),
-        "{words}"
-    );
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_s3router-train")).args(other).output();
+    refused(&output.expect("the program"), &["backbone"]);
+}
+
+#[test]
+fn a_run_ends_in_its_time_however_slow_its_updates_are() {
+    let place = Place::new();
+    let finished = succeeded(&place.run("tr.safetensors", &["--updates", "500", "--max-minutes", "0.0001"]));
+    assert_eq!(finished["update"], 1);
 }
 
 #[test]

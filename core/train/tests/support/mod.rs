@@ -61,12 +61,18 @@ impl Place {
 
     pub(crate) fn command(&self, out: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_s3router-train"));
-        command.args(["run", "--language", "tr", "--json", "--seed", "5"]);
+        command.args(["run", "--json", "--seed", "5"]);
+        if !more.contains(&"--language") {
+            command.args(["--language", "tr"]);
+        }
         if !more.contains(&"--updates") {
             command.args(["--updates", "12"]);
         }
         command.arg("--train").arg(self.path("tr/train.tsv")).arg("--valid").arg(self.path("tr/valid.tsv"));
-        command.arg("--backbone").arg(fixture("xlsr")).arg("--config").arg(self.path("quick.toml"));
+        if !more.contains(&"--backbone") {
+            command.arg("--backbone").arg(fixture("xlsr"));
+        }
+        command.arg("--config").arg(self.path("quick.toml"));
         command.arg("--out").arg(self.path(out)).args(more);
         command
     }
@@ -94,6 +100,16 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
 pub(crate) fn backbone(name: &str) -> Backbone {
     Backbone::load(&fixture(name).to_string_lossy().parse().expect("a path"), &Device::Cpu)
         .expect("a backbone")
+}
+
+/// One line of complaint, no panic, and these words in it.
+#[track_caller]
+pub(crate) fn refused(output: &Output, words: &[&str]) {
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && !told.contains("panicked"), "{told}");
+    for word in words {
+        assert!(told.contains(word), "no `{word}` in {told}");
+    }
 }
 
 #[track_caller]
