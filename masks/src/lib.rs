@@ -26,7 +26,7 @@ pub use codec::Codec;
 pub use compare::{Comparison, Overlap, compare};
 pub use error::{Error, Result};
 pub use fingerprint::{Backbone, Binding};
-pub use meta::FORMAT;
+pub use meta::{FORMAT, check_symbols, language_id};
 pub use open::{Opened, open_bytes, open_path};
 pub use pack::{Head, Kind, Meta, Pack};
 pub use registry::Registry;

@@ -80,18 +80,26 @@ pub(crate) fn check(meta: &Meta) -> Result<()> {
     if !(0.0..=1.0).contains(&meta.density) {
         return Err(bad("density", &meta.density.to_string(), "a fraction from 0 to 1"));
     }
-    if meta.vocab.is_empty() {
+    check_symbols(&meta.vocab, meta.word_separator.as_deref())
+}
+
+/// Whether these can be the symbols of a pack, the blank first.
+///
+/// # Errors
+/// None at all, one twice, or a separator that is none of them.
+pub fn check_symbols(vocab: &[String], separator: Option<&str>) -> Result<()> {
+    if vocab.is_empty() {
         return Err(bad("vocab", "[]", "at least one symbol"));
     }
     let mut seen = BTreeMap::new();
-    for (second, symbol) in meta.vocab.iter().enumerate() {
-        if let Some(first) = seen.insert(symbol, second) {
+    for (second, symbol) in vocab.iter().enumerate() {
+        if let Some(first) = seen.insert(symbol.as_str(), second) {
             return Err(Error::DuplicateSymbol { symbol: symbol.clone(), first, second });
         }
     }
-    match &meta.word_separator {
+    match separator {
         Some(separator) if !seen.contains_key(separator) => {
-            Err(Error::Separator { separator: separator.clone(), symbols: meta.vocab.len() })
+            Err(Error::Separator { separator: separator.into(), symbols: vocab.len() })
         }
         _ => Ok(()),
     }
@@ -156,8 +164,11 @@ fn json<T: serde::de::DeserializeOwned>(key: &'static str, text: &str, expected:
     serde_json::from_str(text).map_err(|_| bad(key, text, expected))
 }
 
-fn language_id(text: &str) -> Result<String> {
-    // It becomes a file name, a query parameter and a metric label.
+/// The canonical id of a language that a pack can be written for.
+///
+/// # Errors
+/// Characters that cannot stand in a file name, a query parameter or a metric label.
+pub fn language_id(text: &str) -> Result<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
         return Err(bad("language", text, "1 to 64 letters, digits, `_` or `-`"));

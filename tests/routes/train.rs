@@ -1,13 +1,45 @@
 //! A language learnt beside a running server: from a folder of recordings to its first transcript.
 
 use crate::support::{ADMIN_TOKEN, Server, administered, clip};
+use clap::Parser;
 use s3router_core::{device::DeviceChoice, learn::scores::Density, model::Source};
 use s3router_train::{
+    cli::Cli,
+    commands,
     config::TrainConfig,
     push::push,
     run::{Job, run},
 };
 use std::{fs, path::Path};
+
+/// The whole way by the command line, on a tiny backbone of its own.
+#[test]
+fn one_command_learns_a_language_and_brings_it_to_the_server() {
+    let (packs, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let backbone = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/parity/xlsr");
+    let (audio, text) = clip("tr");
+    fs::create_dir(data.path().join("clips")).unwrap();
+    fs::write(data.path().join("clips/0.wav"), &audio).unwrap();
+    let list = data.path().join("list.tsv");
+    fs::write(&list, format!("client_id\tpath\tsentence\nx\t0.wav\t{text}\n")).unwrap();
+    let learn = |language: &str, out: &Path, more: &[&str]| {
+        let [list, out, backbone] = [&list, out, &backbone].map(|path| path.to_str().unwrap());
+        let line =
+            ["s3router-train", "run", "--train", list, "--valid", list, "--language", language, "--out", out];
+        let settings = ["--backbone", backbone, "--updates", "2", "--no-features", "--device", "cpu"];
+        commands::execute(Cli::try_parse_from([&line[..], &settings, more].concat()).unwrap()).unwrap();
+    };
+    learn("tr", &packs.path().join("tr.safetensors"), &[]);
+
+    let mut config = administered(packs.path());
+    config.engine.backbone = backbone.to_str().unwrap().into();
+    let server = Server::start(config);
+    assert_eq!(server.answer("lang=tr", &audio).lang, "tr");
+    assert_eq!(server.transcribe("lang=az", &audio).status(), 404);
+    let admin = format!("http://{}", server.admin.unwrap());
+    learn("az", &data.path().join("az.safetensors"), &["--push", &admin, "--push-token", ADMIN_TOKEN]);
+    assert_eq!(server.answer("lang=az", &audio).lang, "az");
+}
 
 #[test]
 fn a_pack_is_served_as_soon_as_it_is_learnt_and_pushed() {
@@ -32,6 +64,7 @@ fn a_pack_is_served_as_soon_as_it_is_learnt_and_pushed() {
         device: DeviceChoice::Cpu,
         out: at("az.safetensors"),
         start: Some(turkish),
+        pack_only: true,
         vocab: Some(at("vocab.json")),
         fresh: false,
         features: None,

@@ -70,7 +70,8 @@ impl CustomOp1 for Ctc {
             .zip(labels.par_iter().zip(frames))
             .map(|((gradient, logits), (labels, &n))| {
                 let loss = utterance(&logits[..n * v], &mut gradient[..n * v], v, labels);
-                if loss.is_finite() || !self.zero_infinity {
+                // No number stays none: only what cannot be spelled weighs nothing.
+                if loss != f64::INFINITY || !self.zero_infinity {
                     return loss as f32;
                 }
                 gradient.fill(0.0);

@@ -1,5 +1,7 @@
 //! The learning rate over a run: warm-up, hold, exponential decay.
 
+use crate::{Error, Result};
+
 /// fairseq's tri-stage schedule (`optim/lr_scheduler/tri_stage_lr_scheduler.py`).
 ///
 /// With `u` updates already done and stages of `w`, `h`, `d` updates (each truncated, of `updates`):
@@ -22,6 +24,25 @@ impl Default for TriStage {
 }
 
 impl TriStage {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// Stages that are no shares of one run, factors that no decay can reach.
+    pub fn check(&self) -> Result<()> {
+        let [w, h, d] = self.stages;
+        let invalid = |text: String| Err(Error::InvalidRequest(text));
+        if ![w, h, d].iter().all(|s| (0.0..=1.0).contains(s)) || w + h + d > 1.0 + 1e-9 {
+            return invalid(format!("schedule.stages are [{w}, {h}, {d}]: give shares of the run, 1 in all"));
+        }
+        if !(0.0..=1.0).contains(&self.initial) || !(self.last > 0.0 && self.last <= 1.0) {
+            let (initial, last) = (self.initial, self.last);
+            return invalid(format!(
+                "schedule.initial is {initial}, .last {last}: give 0 to 1, the last above 0, since the decay is exponential"
+            ));
+        }
+        Ok(())
+    }
+
     /// The factor on the peak rate for the update after `done` of `updates`.
     pub fn factor(&self, done: usize, updates: usize) -> f64 {
         let [w, h, d] = self.stages.map(|share| (updates as f64 * share).floor());
@@ -59,6 +80,21 @@ mod tests {
         }
         let travel: f64 = (0..15_000).map(lr).sum();
         assert!((travel - 0.379).abs() < 2e-3, "integral {travel}, method notes say 0.379");
+    }
+
+    #[test]
+    fn what_would_end_in_no_number_is_refused() {
+        let with = |stages, initial, last| TriStage { stages, initial, last }.check();
+        assert!(TriStage::default().check().is_ok());
+        assert!(with([0.1, 0.5, 0.4], 0.0, 1.0).is_ok());
+        for wrong in [
+            with([0.1, 0.4, 0.5], 0.01, 0.0),
+            with([0.1, 0.4, 0.5], f64::NAN, 0.1),
+            with([0.5, 0.4, 0.5], 0.01, 0.1),
+            with([-0.1, 0.4, 0.5], 0.01, 0.1),
+        ] {
+            assert!(wrong.is_err());
+        }
     }
 
     #[test]

@@ -96,6 +96,25 @@ pub enum Density {
 }
 
 impl Density {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// A fraction outside 0 to 1.
+    pub fn check(&self) -> Result<()> {
+        let all = match self {
+            Self::Global(k) => vec![*k],
+            Self::Layers(list) => list.clone(),
+            Self::Parts { ffn, attention } => vec![*ffn, *attention],
+        };
+        match all.into_iter().find(|k| !(0.0..=1.0).contains(k)) {
+            None => Ok(()),
+            Some(k) => Err(Error::InvalidRequest(format!(
+                "a density of {k}, a sparsity of {}: both are shares, 0 to 1 (8 % is --sparsity 0.08)",
+                1.0 - k
+            ))),
+        }
+    }
+
     /// The fraction kept of one weight.
     ///
     /// # Errors
@@ -193,6 +212,7 @@ impl Scores {
         weights: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
         seed: u64,
     ) -> Result<Self> {
+        config.density.check()?;
         let mut scores = BTreeMap::new();
         for (name, weight) in weights.into_iter().filter(|(name, _)| config.covers.weight(name)) {
             let shape = weight.dims2()?;

@@ -23,7 +23,7 @@ WAYS = {
     "head": ((0.0, 3e-3), ["--method head"]),
     "finetune": ((2e-4, 3e-3), ["--method finetune"]),
 }
-FACTORS = [3, 9]
+FACTORS = [3, 9, 27]
 
 
 def lists(a):

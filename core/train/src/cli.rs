@@ -1,7 +1,7 @@
 //! The command line: flags are the reference documentation.
 
 use crate::config::{Method, TrainConfig};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use s3router_core::{
     Precision,
@@ -28,7 +28,7 @@ pub struct Cli {
 pub enum Command {
     /// Learns a mask and a head from recordings and texts, and writes them as a pack.
     ///
-    /// Writes PACK, and beside it a folder PACK.run with the log (log.jsonl), the learning curve (curve.svg),
+    /// Writes PACK, and beside it a folder (tr.run for tr.safetensors) with the log (log.jsonl), the learning curve (curve.svg),
     /// the clips left out (skipped.jsonl) and the checkpoint. The same command goes on after a kill.
     Run(RunArgs),
     /// Plain fine-tuning of all transformer weights: the baseline, and step 1 of pruning.
@@ -48,12 +48,15 @@ Example:
     Calibrate(CalibrateArgs),
     /// Makes a pack of the best moment of a run that was stopped before its end.
     Export(ExportArgs),
+    /// Prints every setting of a run with its default and its meaning, as TOML for `run --config`.
+    Settings,
 }
 
 /// Flags of a run.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// Training list.
+    /// Training list. What the extractor makes of it stays in memory: 18 GB for 100 h, or twice that without
+    /// `half_features`.
     #[arg(long, value_name = "LIST")]
     pub train: PathBuf,
     /// Validation list: selects the best moment. Keep your test list out of the run.
@@ -65,13 +68,14 @@ pub struct RunArgs {
     /// `demo`, a checkpoint directory or file, or `hf:ORG/NAME`.
     #[arg(long, default_value = "demo")]
     pub backbone: Source,
-    /// The pack to write.
+    /// The pack to write; a weights file where the backbone itself changes (finetune, prune, bitfit, delta1), which
+    /// `evaluate` and --start read and no server does.
     #[arg(long, value_name = "PACK")]
     pub out: PathBuf,
     /// Recipe: laptop, librispeech-1h, data2vec-1h, xlsr-common-voice or prune-70 [default: laptop; prune: prune-70].
     #[arg(long)]
     pub preset: Option<String>,
-    /// TOML file whose settings replace the preset's; any part of them.
+    /// TOML file whose settings replace the preset's; any part of them. `s3router-train settings` prints them all.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What is learnt: the mask, or one of the controls.
@@ -83,7 +87,8 @@ pub struct RunArgs {
     /// Weights with a mask: ffn, attention and projection, joined by +.
     #[arg(long)]
     pub covers: Option<String>,
-    /// Rounding of the factors of a step's matrix products; `auto` is bf16 where the CPU (AMX, AVX-512 BF16) or the GPU has it.
+    /// Rounding of the factors of a step's matrix products; `auto` is bf16 where the CPU (AMX, AVX-512 BF16) or the GPU has it
+    /// [default: the preset's, f32].
     #[arg(long, value_name = "auto|f32|bf16")]
     pub precision: Option<Precision>,
     /// Where to learn; `auto` is the first GPU, if this build and this machine have one.
@@ -99,7 +104,7 @@ pub struct RunArgs {
     /// Updates of the run.
     #[arg(long)]
     pub updates: Option<usize>,
-    /// Fits the number of updates to this time.
+    /// Minutes in which the run shall end: after some updates their number is lowered to what fits.
     #[arg(long, value_name = "M")]
     pub max_minutes: Option<f64>,
     /// Another run's pack or weights to start from: its mask, its weights, its head if the symbols are the same.
@@ -150,6 +155,9 @@ pub struct EvaluateArgs {
     /// Folder of features that `run` keeps [default: `features` beside PACK, if there is one].
     #[arg(long, value_name = "DIR")]
     pub features: Option<PathBuf>,
+    /// Longest clip; longer ones are left out, and counted.
+    #[arg(long, value_name = "S", default_value_t = 30.0)]
+    pub max_seconds: f64,
     /// Rounding of the factors of matrix products; `auto` is bf16 where the CPU has it (AMX, AVX-512 BF16), which is much faster.
     #[arg(long, value_name = "auto|f32|bf16", default_value = "f32")]
     pub precision: Precision,
@@ -215,8 +223,20 @@ impl RunArgs {
     pub fn settings(&self, default_preset: &str, method: Option<Method>) -> Result<TrainConfig> {
         let preset = self.preset.as_deref().unwrap_or(default_preset);
         let mut config = TrainConfig::read(preset, self.config.as_deref())?;
+        if let (Some(command), Some(flag)) = (method, self.method) {
+            ensure!(
+                command == flag,
+                "this command is the method {command:?}: give --method {flag:?} to `run`"
+            );
+        }
         if let Some(method) = method.or(self.method) {
             config.method = method;
+        }
+        if !config.method.masks() && (self.sparsity.is_some() || self.covers.is_some()) {
+            tracing::warn!(
+                "{:?} learns and fixes no mask: --sparsity and --covers do nothing",
+                config.method
+            );
         }
         if let Some(sparsity) = self.sparsity {
             config.mask.density = Density::Global(1.0 - sparsity);
@@ -251,6 +271,27 @@ mod tests {
         let config = args.settings("laptop", None)?;
         assert_eq!((config.seed, config.method), (7, Method::Head));
         assert_eq!(config.mask.density, Density::Global(0.92));
+        Ok(())
+    }
+
+    #[test]
+    fn flags_that_contradict_are_refused() -> Result<()> {
+        let settings = |flags: &str, method| -> Result<TrainConfig> {
+            let line = format!("s3router-train run --train a --valid b --language tr --out c {flags}");
+            let Command::Run(args) = Cli::try_parse_from(line.split_whitespace())?.command else {
+                panic!("not a run")
+            };
+            args.settings("laptop", method)
+        };
+        assert!(settings("--method finetune", Some(Method::Finetune)).is_ok());
+        for (flags, method) in [
+            ("--method bitfit", Some(Method::Finetune)),
+            ("--sparsity 8", Some(Method::Finetune)),
+            ("--method magnitude --sparsity 8", None),
+            ("--sparsity -0.1", None),
+        ] {
+            assert!(settings(flags, method).is_err(), "{flags}");
+        }
         Ok(())
     }
 }

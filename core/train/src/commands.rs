@@ -5,7 +5,7 @@ use crate::{
     calibrate,
     checkpoint::RunFolder,
     cli::{CalibrateArgs, Cli, Command, EvaluateArgs, ExportArgs, RunArgs},
-    config::{Data, Method, TrainConfig},
+    config::{Data, Limits, Method, SETTINGS, TrainConfig},
     data::list,
     evaluate::{Reader, Report},
     features,
@@ -30,11 +30,16 @@ pub fn execute(cli: Cli) -> Result<()> {
         Command::Finetune(args) => train(&args, &args.settings("laptop", Some(Method::Finetune))?),
         Command::Prune(args) => {
             ensure!(args.start.is_some(), "prune needs --start FILE, the weights that `finetune` wrote");
+            ensure!(
+                args.push.is_none(),
+                "a pruned model has weights of its own, which no pack can hold: leave out --push"
+            );
             train(&args, &args.settings("prune-70", Some(Method::Mask))?)
         }
         Command::Evaluate(args) => evaluate(&args),
         Command::Calibrate(args) => calibrated(&args),
         Command::Export(args) => export(&args),
+        Command::Settings => print(SETTINGS.trim_end()),
     }
 }
 
@@ -66,17 +71,13 @@ fn train(args: &RunArgs, config: &TrainConfig) -> Result<()> {
         device: args.device,
         out: args.out.clone(),
         start: args.start.clone(),
+        pack_only: args.push.is_some(),
         vocab: args.vocab.clone(),
         fresh: args.fresh,
         features: (!args.no_features)
             .then(|| args.features.clone().unwrap_or_else(|| cache::beside(&args.out))),
         features_limit: args.features_limit,
     };
-    ensure!(
-        args.push.is_none() || config.method.keeps_backbone(),
-        "--push needs a pack, and {:?} changes the backbone itself: no pack can hold that",
-        config.method
-    );
     let finished = run::run(&job, config)?;
     if let Some(url) = &args.push {
         push::push(
@@ -102,9 +103,19 @@ fn train(args: &RunArgs, config: &TrainConfig) -> Result<()> {
 fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let backbone = Backbone::load(&args.backbone, &args.device.open()?)?;
     let trained = Trained::open(&args.pack, &backbone)?;
-    let list = list::read(&args.test)?;
+    let list = list::read(&args.test, trained.unit())?;
+    if let Some(unit) = trained.unit() {
+        ensure!(
+            unit == list.unit,
+            "{} spells {unit:?}, {} is in {:?}: give a list of the same",
+            args.pack.display(),
+            args.test.display(),
+            list.unit
+        );
+    }
     let bar = Bar::clips(list.rows.len());
-    let data = Data::default();
+    let limits = Limits { max_seconds: args.max_seconds, ..Limits::default() };
+    let data = Data { limits, ..Data::default() };
     let kept = args.features.clone().or_else(|| Some(cache::beside(&args.pack)).filter(|f| f.is_dir()));
     let cache = kept.map(|folder| Cache::open(&folder, &backbone, None)).transpose()?;
     let (utterances, skipped) =
@@ -160,6 +171,11 @@ fn export(args: &ExportArgs) -> Result<()> {
         folder.load()?.with_context(|| format!("{} holds no checkpoint", args.run.display()))?;
     let best = at.best.context("the run was stopped before its first evaluation")?;
     let backbone = Backbone::load(&at.backbone.parse()?, &Device::Cpu)?;
+    ensure!(
+        backbone.whole_fingerprint()? == at.backbone_sha256,
+        "{} is not the backbone that this run learns on: its weights have changed",
+        at.backbone
+    );
     let start = at.start.as_deref().map(|path| Trained::open(path, &backbone)).transpose()?;
     let learner = Learner::new(&at.config, &backbone, &at.vocab, start.as_ref())?;
     learner.restore(&tensors)?;

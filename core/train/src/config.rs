@@ -30,10 +30,19 @@ pub enum Method {
     Delta1,
 }
 
+impl TrainConfig {
+    /// Whether nothing of the backbone itself is learnt, so that the result fits in a pack.
+    pub fn keeps_backbone(&self) -> bool {
+        let Also { norms, biases, weights } = self.also;
+        let plain = matches!(self.method, Method::Mask | Method::Head | Method::Magnitude | Method::Random);
+        plain && !(norms || biases || weights)
+    }
+}
+
 impl Method {
-    /// Whether the result is the shared backbone with a mask and a head, so that it fits in a pack.
-    pub fn keeps_backbone(self) -> bool {
-        matches!(self, Self::Mask | Self::Head | Self::Magnitude | Self::Random)
+    /// Whether a mask is part of it, so that sparsity and cover mean something.
+    pub fn masks(self) -> bool {
+        matches!(self, Self::Mask | Self::Magnitude | Self::Random)
     }
 }
 
@@ -229,6 +238,9 @@ pub const PRESETS: [(&str, &str); 5] = [
     ("prune-70", include_str!("../presets/prune-70.toml")),
 ];
 
+/// Every setting with its default and its meaning, as TOML.
+pub const SETTINGS: &str = include_str!("../presets/settings.toml");
+
 impl TrainConfig {
     /// A preset, overlaid with a TOML file that may name any part of it.
     ///
@@ -258,6 +270,14 @@ impl TrainConfig {
         ensure!(u.count > 0 && u.accumulate > 0, "updates.count and updates.accumulate must be at least 1");
         ensure!(u.batch_seconds > 0.0, "updates.batch_seconds is {}, it must be above 0", u.batch_seconds);
         ensure!(self.select.every > 0, "select.every must be at least 1");
+        for (name, rate) in [("score", u.score_rate), ("head", u.head_rate), ("weight", u.weight_rate)] {
+            ensure!(rate >= 0.0 && rate.is_finite(), "updates.{name}_rate is {rate}, it must be 0 or more");
+        }
+        if let Some(most) = u.clip {
+            ensure!(most > 0.0, "updates.clip is {most}, it must be above 0; leave it out to clip nothing");
+        }
+        u.schedule.check()?;
+        self.mask.density.check()?;
         let d = &self.dropout;
         for share in [d.hidden, d.attention, d.activation, d.input, d.last, d.layer] {
             ensure!((0.0..1.0).contains(&share), "a dropout of {share}: give 0 up to, but not, 1");
@@ -318,7 +338,71 @@ mod tests {
     }
 
     #[test]
+    fn the_list_of_settings_is_whole_and_tells_the_defaults() -> Result<()> {
+        fn keys(table: &toml::Table, under: &str, all: &mut Vec<String>) {
+            for (key, value) in table {
+                let name = format!("{under}{key}");
+                match value {
+                    toml::Value::Table(inner) => keys(inner, &format!("{name}."), all),
+                    _ => all.push(name),
+                }
+            }
+        }
+        let sorted = |table: &toml::Table| {
+            let mut all = Vec::new();
+            keys(table, "", &mut all);
+            all.sort();
+            all
+        };
+        let (default, told) = (TrainConfig::default(), SETTINGS.parse::<toml::Table>()?);
+        assert_eq!(sorted(&told), sorted(&toml::Table::try_from(&default)?));
+        assert_eq!(told.try_into::<TrainConfig>()?, default);
+        // What is off has no value to write down: with the sign of a comment gone it is on.
+        let on: String = SETTINGS
+            .lines()
+            .map(|l| l.strip_prefix("# ").filter(|l| l.contains(" = ")).unwrap_or(l))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        let on: TrainConfig = on.parse::<toml::Table>()?.try_into()?;
+        assert_eq!(
+            (on.updates.max_minutes, on.updates.clip, on.data.first),
+            (Some(60.0), Some(1.0), Some(1000))
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn settings_of_every_form_are_read() -> Result<()> {
+        use s3router_core::learn::{scores::Structure, topk::Estimator};
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("my.toml");
+        let read = |text: &str| -> Result<TrainConfig> {
+            std::fs::write(&file, text)?;
+            TrainConfig::read("laptop", Some(&file))
+        };
+        let config = read(
+            "[mask]\ndensity = [0.9, 0.8]\nestimator = \"sigmoid\"\nstructure = \"rows\"\n[also]\nnorms = true\n",
+        )?;
+        assert_eq!(config.mask.density, Density::Layers(vec![0.9, 0.8]));
+        assert_eq!((config.mask.estimator, config.mask.structure), (Estimator::Sigmoid, Structure::Rows));
+        assert!(!config.keeps_backbone() && TrainConfig::default().keeps_backbone());
+        let parts = read("[mask]\ndensity = { ffn = 0.9, attention = 0.7 }\n")?.mask.density;
+        assert_eq!(parts, Density::Parts { ffn: 0.9, attention: 0.7 });
+        for wrong in ["density = 8.0", "density = [0.5, -1.0]", "density = { ffn = 0.9, attention = 70.0 }"] {
+            let error = read(&format!("[mask]\n{wrong}\n"))?.check().expect_err(wrong).to_string();
+            assert!(error.contains("--sparsity"), "{error}");
+        }
+        assert!(read("[updates.schedule]\nlast = 0.0\n")?.check().is_err());
+        Ok(())
+    }
+
+    #[test]
     fn a_config_survives_its_own_json() -> Result<()> {
+        for sparsity in (0..100).map(|n| f64::from(n) / 100.0) {
+            let mut config = TrainConfig::default();
+            config.mask.density = Density::Global(1.0 - sparsity);
+            assert_eq!(serde_json::from_str::<TrainConfig>(&serde_json::to_string(&config)?)?, config);
+        }
         for (name, _) in PRESETS {
             let config = TrainConfig::read(name, None)?;
             assert_eq!(serde_json::from_str::<TrainConfig>(&serde_json::to_string(&config)?)?, config);

@@ -122,6 +122,40 @@ mod tests {
         Ok(())
     }
 
+    /// A dropout that is set is felt, whichever way of computing the model takes.
+    #[test]
+    fn every_dropout_reaches_the_model() -> anyhow::Result<()> {
+        use s3router_core::{
+            gate::Segment,
+            model::{Backbone, Config},
+        };
+        let backbone = Backbone::random(Config::tiny(), 1, &Device::Cpu)?;
+        let samples: Vec<f32> = (0..8000).map(|i| (i as f32 * 0.3).sin()).collect();
+        let features = backbone.extract(&backbone.prepare(&[&samples])?)?;
+        let hidden = |set: fn(&mut Dropout)| -> anyhow::Result<Vec<f32>> {
+            let mut config = TrainConfig::default();
+            set(&mut config.dropout);
+            let mut noise = StepNoise::new(&config, None, 0);
+            let open = Segment { rows: 0..1, gates: Default::default() };
+            let hidden = backbone.encode(&features, &[open], Some(&mut noise))?;
+            Ok(noise.before_head(hidden)?.flatten_all()?.to_vec1()?)
+        };
+        let silent = hidden(|_| ())?;
+        assert_eq!(hidden(|_| ())?, silent);
+        let sites: [(&str, fn(&mut Dropout)); 6] = [
+            ("hidden", |d| d.hidden = 0.3),
+            ("attention", |d| d.attention = 0.3),
+            ("activation", |d| d.activation = 0.3),
+            ("input", |d| d.input = 0.3),
+            ("last", |d| d.last = 0.3),
+            ("layer", |d| d.layer = 0.999),
+        ];
+        for (name, set) in sites {
+            assert_ne!(hidden(set)?, silent, "{name}");
+        }
+        Ok(())
+    }
+
     #[test]
     fn hidden_frames_hold_the_embedding_and_hidden_channels_nothing() -> anyhow::Result<()> {
         let (config, x) = (config(), Tensor::ones((2, 60, 256), candle_core::DType::F32, &Device::Cpu)?);

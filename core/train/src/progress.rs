@@ -34,7 +34,7 @@ impl Bar {
     pub fn update(&self, done: usize, planned: usize, loss: f64, cer: Option<f64>, rtfx: f64) {
         self.0.set_length(planned as u64);
         self.0.set_position(done as u64);
-        let cer = cer.map_or(String::new(), |c| format!("CER {:.1} %, ", 100.0 * c));
+        let cer = cer.map_or(String::new(), |c| format!("best CER {:.1} %, ", 100.0 * c));
         self.0.set_message(format!("loss {loss:.1}, {cer}{rtfx:.0}× real time"));
     }
 

@@ -13,6 +13,7 @@ use crate::{
     },
     plot::diagram,
     progress::Bar,
+    trained,
 };
 use anyhow::{Context, Result, ensure};
 use languages::Languages;
@@ -99,7 +100,13 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<Report> {
 
 fn candidates(args: &CalibrateArgs, engine: &Engine) -> Result<Vec<Candidate>> {
     let files = match &args.packs {
-        Some(folder) => Registry::open(folder)?.packs.into_iter().map(|entry| entry.path).collect(),
+        Some(folder) => {
+            let registry = Registry::open(folder)?;
+            for bad in &registry.quarantined {
+                tracing::warn!("left out {}: {}", bad.path.display(), bad.reason);
+            }
+            registry.packs.into_iter().map(|entry| entry.path).collect()
+        }
         None => args.pack.clone(),
     };
     ensure!(!files.is_empty(), "no pack to calibrate: --packs names a folder, --pack a file");
@@ -107,6 +114,10 @@ fn candidates(args: &CalibrateArgs, engine: &Engine) -> Result<Vec<Candidate>> {
         files.len() == 1 || [&args.valid, &args.test].iter().all(|l| l.to_string_lossy().contains("{}")),
         "of several packs each needs lists of its own: write {{}} where its language stands, \
          as in --valid 'data/{{}}/valid.tsv'"
+    );
+    ensure!(
+        files.len() == 1 || args.plot.as_ref().is_none_or(|plot| plot.to_string_lossy().contains("{}")),
+        "of several packs each needs a plot of its own: write {{}} where its language stands, as in --plot '{{}}.svg'"
     );
     let open = |file: PathBuf| {
         let pack = LoadedPack::bind(open_path(&file)?, engine.backbone(), 1)
@@ -133,7 +144,8 @@ struct Clip {
 impl Candidate {
     /// The clips of a list, at most so many, evenly spread over it; those that cannot be used are named.
     fn clips(&self, list: &Path, most: usize) -> Result<Vec<Clip>> {
-        let List { rows, unit } = list::read(list)?;
+        let List { rows, unit, broken } = list::read(list, trained::unit(&self.pack.meta))?;
+        broken.iter().for_each(|b| tracing::warn!("left out {}: {}", b.path.display(), b.reason));
         let step = rows.len().div_ceil(most.max(1)).max(1);
         let rows: Vec<_> = rows.iter().step_by(step).collect();
         let limits = Data::default().limits;
