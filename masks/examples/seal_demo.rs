@@ -76,6 +76,7 @@ fn training(meta: &Meta, results: &serde_json::Value) -> Result<serde_json::Valu
         "updates": run["steps"],
         "sparsity": (1e4 * (1.0 - meta.density)).round() / 1e4,
         "recipe": report["recipe"],
+        "unit": "characters",
         "decoder": "greedy",
         "cer": { "valid": percent(&valid["cer"]), "test": percent(&report["cer"]) },
         "wer": { "valid": percent(&valid["wer"]), "test": percent(&report["wer"]) },

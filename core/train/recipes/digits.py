@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A mask on real human speech: spoken digits, three speakers to learn from, the fourth to be judged on.
 
-    digits.py DIGITS WORK [--test-speaker theo] [--updates 250] [--out core/train/results] [--train PROGRAM]
+    digits.py DIGITS WORK [--test-speaker theo] [--updates 500] [--out core/train/results] [--train PROGRAM]
 
 DIGITS is a folder of `<digit>_<speaker>_<take>.wav`, as the Free Spoken Digit Dataset names them. The last two takes of the
 three speakers are the validation list: it selects the moment of each run, the learning rates and the kind of mask. The fourth
@@ -58,7 +58,7 @@ def main():
     arguments.add_argument("digits", type=Path)
     arguments.add_argument("work", type=Path)
     arguments.add_argument("--test-speaker", default="theo")
-    arguments.add_argument("--updates", type=int, default=250, help="of 12 s each")
+    arguments.add_argument("--updates", type=int, default=500, help="of 12 s each")
     arguments.add_argument("--out", type=Path, help="folder of the results [default: WORK]")
     arguments.add_argument("--train", default="cargo run --release -q -p s3router-train --")
     a = arguments.parse_args()

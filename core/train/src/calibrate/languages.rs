@@ -74,7 +74,7 @@ fn hear<'a>(
 ) -> Result<Vec<Heard>> {
     let mut heard = Vec::new();
     for (truth, of) in candidates.iter().enumerate() {
-        for clips in of.clips(list(of), most)?.chunks(AT_ONCE) {
+        of.each(list(of), most, AT_ONCE, |clips| {
             let batch: Vec<_> = clips
                 .iter()
                 .flat_map(|clip| {
@@ -88,7 +88,8 @@ fn hear<'a>(
             });
             let doubts = doubts.collect::<Result<Vec<_>>>()?;
             heard.extend(doubts.chunks(candidates.len()).map(|d| Heard { doubts: d.to_vec(), truth }));
-        }
+            Ok(())
+        })?;
     }
     Ok(heard)
 }

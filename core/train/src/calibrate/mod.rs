@@ -142,8 +142,15 @@ struct Clip {
 }
 
 impl Candidate {
-    /// The clips of a list, at most so many, evenly spread over it; those that cannot be used are named.
-    fn clips(&self, list: &Path, most: usize) -> Result<Vec<Clip>> {
+    /// Hands on the clips of a list, at most `most` of them, evenly spread over it, `at_once` at a time: no more are in memory.
+    /// Those that cannot be used are named.
+    fn each(
+        &self,
+        list: &Path,
+        most: usize,
+        at_once: usize,
+        mut hear: impl FnMut(&[Clip]) -> Result<()>,
+    ) -> Result<()> {
         let List { rows, unit, broken } = list::read(list, trained::unit(&self.pack.meta))?;
         broken.iter().for_each(|b| tracing::warn!("left out {}: {}", b.path.display(), b.reason));
         let step = rows.len().div_ceil(most.max(1)).max(1);
@@ -156,10 +163,17 @@ impl Candidate {
             let clip = text.and_then(|text| Ok(Clip { samples: clips::samples(row, &limits)?, text }));
             clip.map_err(|e| tracing::warn!("left out {}: {e:#}", row.audio.display()))
         };
-        let clips: Vec<Clip> = rows.par_iter().map(load).filter_map(Result::ok).collect();
+        let mut usable = false;
+        for rows in rows.chunks(at_once) {
+            let clips: Vec<Clip> = rows.par_iter().map(load).filter_map(Result::ok).collect();
+            if !clips.is_empty() {
+                usable = true;
+                hear(&clips)?;
+            }
+        }
         bar.done();
-        ensure!(!clips.is_empty(), "{}: none of its clips can be used", list.display());
-        Ok(clips)
+        ensure!(usable, "{}: none of its clips can be used", list.display());
+        Ok(())
     }
 }
 

@@ -58,7 +58,7 @@ impl Reliability {
 fn hear(engine: &Engine, of: &Candidate, list: &Path) -> Result<Judged> {
     let vocab = &of.pack.vocab;
     let mut judged = Vec::new();
-    for clips in of.clips(list, usize::MAX)?.chunks(AT_ONCE) {
+    of.each(list, usize::MAX, AT_ONCE, |clips| {
         let batch: Vec<_> = clips.iter().map(|c| Utterance::new(c.samples.as_slice(), &of.pack)).collect();
         for (clip, logits) in clips.iter().zip(logits(engine, &batch)?) {
             let heard = decode::words(&decode::greedy(&logits, vocab)?, vocab, 0.0);
@@ -66,7 +66,8 @@ fn hear(engine: &Engine, of: &Candidate, list: &Path) -> Result<Judged> {
             let right = right_words(&texts, &reference(&clip.text, vocab));
             judged.extend(heard.iter().map(|w| w.confidence).zip(right));
         }
-    }
+        Ok(())
+    })?;
     Ok(judged)
 }
 
