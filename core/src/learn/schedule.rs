@@ -34,8 +34,8 @@ impl TriStage {
         if ![w, h, d].iter().all(|s| (0.0..=1.0).contains(s)) || w + h + d > 1.0 + 1e-9 {
             return invalid(format!("schedule.stages are [{w}, {h}, {d}]: give shares of the run, 1 in all"));
         }
-        if !(0.0..=1.0).contains(&self.initial) || !(self.last > 0.0 && self.last <= 1.0) {
-            let (initial, last) = (self.initial, self.last);
+        let (initial, last) = (self.initial, self.last);
+        if !((0.0..=1.0).contains(&initial) && last > 0.0 && last <= 1.0) {
             return invalid(format!(
                 "schedule.initial is {initial}, .last {last}: give 0 to 1, the last above 0, since the decay is exponential"
             ));

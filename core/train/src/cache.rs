@@ -84,11 +84,11 @@ impl Cache {
         if self.full.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = self.write(&path, kept) {
-            if !self.full.swap(true, Ordering::Relaxed) {
-                tracing::warn!("no more features are kept in {}: {error:#}", self.folder.display());
-                room::make(&self.root, room::held(&self.root).saturating_sub(1));
-            }
+        if let Err(error) = self.write(&path, kept)
+            && !self.full.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!("no more features are kept in {}: {error:#}", self.folder.display());
+            room::make(&self.root, room::held(&self.root).saturating_sub(1));
         }
     }
 

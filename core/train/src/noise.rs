@@ -142,7 +142,8 @@ mod tests {
         };
         let silent = hidden(|_| ())?;
         assert_eq!(hidden(|_| ())?, silent);
-        let sites: [(&str, fn(&mut Dropout)); 6] = [
+        type Set = fn(&mut Dropout);
+        let sites: [(&str, Set); 6] = [
             ("hidden", |d| d.hidden = 0.3),
             ("attention", |d| d.attention = 0.3),
             ("activation", |d| d.activation = 0.3),
