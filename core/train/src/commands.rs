@@ -29,7 +29,15 @@ pub fn execute(cli: Cli) -> Result<()> {
         Command::Run(args) => train(&args, &args.settings("laptop", None)?),
         Command::Finetune(args) => train(&args, &args.settings("laptop", Some(Method::Finetune))?),
         Command::Prune(args) => {
-            ensure!(args.start.is_some(), "prune needs --start FILE, the weights that `finetune` wrote");
+            let start = args
+                .start
+                .as_deref()
+                .context("prune needs --start FILE, the weights that `finetune` wrote")?;
+            ensure!(
+                s3router_masks::open_path(start).is_err(),
+                "{} is a pack, so its backbone was not fine-tuned: prune needs the weights that `finetune` wrote",
+                start.display()
+            );
             ensure!(
                 args.push.is_none(),
                 "a pruned model has weights of its own, which no pack can hold: leave out --push"

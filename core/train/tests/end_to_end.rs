@@ -18,7 +18,7 @@ use s3router_train::{
     trained::Trained,
 };
 use std::{fs, path::Path, process::Command, sync::Arc};
-use support::{Place, backbone, evaluate, fixture, succeeded};
+use support::{Place, backbone, evaluate, fixture, refused, succeeded};
 
 #[test]
 fn a_common_voice_folder_becomes_a_pack() {
@@ -86,16 +86,16 @@ fn every_control_runs_and_is_measured() {
     assert_ne!(masks("random.safetensors"), masks("magnitude.safetensors"));
     assert!(masks("head.safetensors").values().all(|mask| mask.count_ones() == mask.len()));
     one_bit_a_weight(&place.path("delta1.safetensors"));
-    let mut prune = Command::new(env!("CARGO_BIN_EXE_s3router-train"));
-    prune.args(["prune", "--language", "tr", "--json", "--updates", "3", "--sparsity", "0.7"]);
-    prune.arg("--train").arg(place.path("tr/train.tsv")).arg("--valid").arg(place.path("tr/valid.tsv"));
-    prune.arg("--backbone").arg(fixture("xlsr")).arg("--config").arg(place.path("quick.toml"));
-    prune
-        .arg("--start")
-        .arg(place.path("finetune.safetensors"))
-        .arg("--out")
-        .arg(place.path("pruned.safetensors"));
-    let finished = succeeded(&prune.output().expect("the program"));
+    let prune = |start: &str| {
+        let mut prune = Command::new(env!("CARGO_BIN_EXE_s3router-train"));
+        prune.args(["prune", "--language", "tr", "--json", "--updates", "3", "--sparsity", "0.7"]);
+        prune.arg("--train").arg(place.path("tr/train.tsv")).arg("--valid").arg(place.path("tr/valid.tsv"));
+        prune.arg("--backbone").arg(fixture("xlsr")).arg("--config").arg(place.path("quick.toml"));
+        prune.arg("--start").arg(place.path(start)).arg("--out").arg(place.path("pruned.safetensors"));
+        prune.output().expect("the program")
+    };
+    refused(&prune("head.safetensors"), &["is a pack"]);
+    let finished = succeeded(&prune("finetune.safetensors"));
     let report = succeeded(&evaluate(&place, "pruned.safetensors", "xlsr"));
     assert_eq!(report["cer"], finished["valid"]["cer"]);
 }
