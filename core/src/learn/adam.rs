@@ -11,6 +11,8 @@ use std::sync::Mutex;
 
 const BETAS: (f64, f64) = (0.9, 0.98);
 const EPS: f32 = 1e-8;
+/// The number of updates, in a saved state.
+const COUNT: &str = "updates";
 /// Elements that one thread takes at a time.
 const CHUNK: usize = 1 << 14;
 
@@ -108,12 +110,12 @@ impl Adam {
         Ok(norm)
     }
 
-    /// Updates done.
+    /// Updates that moved something.
     pub fn updates(&self) -> usize {
         self.updates as usize
     }
 
-    /// Moments by `m.<name>` and `v.<name>`: with the variables and the count, the whole state.
+    /// Moments by `m.<name>` and `v.<name>`, and the count as `updates`: with the variables, the whole state.
     ///
     /// # Errors
     /// None unless the tensor library fails.
@@ -131,18 +133,15 @@ impl Adam {
             };
             state.extend([(format!("m.{}", slot.name), m), (format!("v.{}", slot.name), v)]);
         }
+        state.push((COUNT.to_owned(), Tensor::new(i64::from(self.updates), &Device::Cpu)?));
         Ok(state)
     }
 
     /// Takes up a saved state.
     ///
     /// # Errors
-    /// A moment that is missing or of another size.
-    pub fn restore(
-        &mut self,
-        state: &std::collections::HashMap<String, Tensor>,
-        updates: usize,
-    ) -> Result<()> {
+    /// A moment or the count that is missing or of another size.
+    pub fn restore(&mut self, state: &std::collections::HashMap<String, Tensor>) -> Result<()> {
         for slot in &self.slots {
             let find = |prefix: &str| -> Result<&Tensor> {
                 let name = format!("{prefix}.{}", slot.name);
@@ -157,7 +156,10 @@ impl Adam {
             };
             *lock(&slot.moments) = Some(Moments::of(&slot.var, find("m")?, find("v")?)?);
         }
-        self.updates = updates as i32;
+        let count = state.get(COUNT).ok_or_else(|| {
+            crate::Error::Model(format!("checkpoint has no `{COUNT}`: it is of an earlier version"))
+        })?;
+        self.updates = count.to_scalar::<i64>()? as i32;
         Ok(())
     }
 }
@@ -331,7 +333,8 @@ mod tests {
         step(&mut adam, &x)?;
         let copy = Var::from_tensor(&x.as_tensor().copy()?)?;
         let mut other = Adam::new([("x".to_owned(), copy.clone(), 0.1)]);
-        other.restore(&adam.state()?.into_iter().collect(), adam.updates())?;
+        other.restore(&adam.state()?.into_iter().collect())?;
+        assert_eq!(other.updates(), 1);
         assert_eq!(step(&mut adam, &x)?, step(&mut other, &copy)?);
         Ok(())
     }

@@ -37,9 +37,8 @@ fn adam_moves_as_on_the_cpu_also_from_a_saved_state() {
             adam.accumulate(&mut sum, loss.backward().unwrap()).unwrap();
             norms.push(adam.update(sum, 0.5, Some(1.0), 1.0).unwrap());
             let saved = adam.state().unwrap().into_iter().collect();
-            let updates = adam.updates();
             adam = Adam::new([("x".to_owned(), var.clone(), 0.1)]);
-            adam.restore(&saved, updates).unwrap();
+            adam.restore(&saved).unwrap();
         }
         (var.as_detached_tensor(), norms, adam.state().unwrap())
     };
@@ -50,6 +49,6 @@ fn adam_moves_as_on_the_cpu_also_from_a_saved_state() {
         assert!((found / expected - 1.0).abs() < 1e-6, "{found} {expected}");
     }
     for ((name, found), (_, expected)) in state.iter().zip(&expected_state) {
-        assert!(distance(found, expected) < 1e-6, "{name}");
+        assert!(distance(found, &expected.to_dtype(candle_core::DType::F32).unwrap()) < 1e-6, "{name}");
     }
 }

@@ -37,8 +37,6 @@ pub struct Progress {
     pub hours: f64,
     /// Updates done.
     pub updates: usize,
-    /// Those whose gradient was finite, so that they moved something.
-    pub moved: usize,
     /// Updates of the whole run, once fitted to `max_minutes`.
     pub planned: usize,
     /// Backward passes done: the place in the order of batches and of noise.

@@ -5,15 +5,16 @@ use crate::{
     calibrate,
     checkpoint::RunFolder,
     cli::{CalibrateArgs, Cli, Command, EvaluateArgs, ExportArgs, RunArgs},
-    config::{Data, Limits, Method, SETTINGS, TrainConfig},
+    config::{Data, Limits, Method, TrainConfig},
     data::list,
     evaluate::{Reader, Report},
     features,
     learner::Learner,
+    presets::SETTINGS,
     progress::Bar,
     push,
     run::{self, Job},
-    trained::Trained,
+    trained::{self, Trained},
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
@@ -37,10 +38,6 @@ pub fn execute(cli: Cli) -> Result<()> {
                 s3router_masks::open_path(start).is_err(),
                 "{} is a pack, so its backbone was not fine-tuned: prune needs the weights that `finetune` wrote",
                 start.display()
-            );
-            ensure!(
-                args.push.is_none(),
-                "a pruned model has weights of its own, which no pack can hold: leave out --push"
             );
             train(&args, &args.settings("prune-70", Some(Method::Mask))?)
         }
@@ -111,8 +108,9 @@ fn train(args: &RunArgs, config: &TrainConfig) -> Result<()> {
 fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let backbone = Backbone::load(&args.backbone, &args.device.open()?)?;
     let trained = Trained::open(&args.pack, &backbone)?;
-    let list = list::read(&args.test, trained.unit())?;
-    if let Some(unit) = trained.unit() {
+    let unit = trained::unit(&trained.meta);
+    let list = list::read(&args.test, unit)?;
+    if let Some(unit) = unit {
         ensure!(
             unit == list.unit,
             "{} spells {unit:?}, {} is in {:?}: give a list of the same",

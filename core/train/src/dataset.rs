@@ -1,7 +1,7 @@
 //! What a run learns from and selects on: both lists, extracted and labelled, and the symbols.
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, hex},
     checkpoint::{Progress, RunFolder},
     config::TrainConfig,
     data::{clips::Skipped, list},
@@ -101,7 +101,6 @@ impl DataSet {
             utterances: self.train.len(),
             hours: self.hours(),
             updates: 0,
-            moved: 0,
             planned: config.updates.count,
             passes: 0,
             next: (0, 0),
@@ -143,7 +142,7 @@ fn digest(utterances: &[Utterance]) -> String {
         let name = u.path.file_name().unwrap_or_default().as_encoded_bytes();
         hash.chain_update(name).chain_update([0]).chain_update(u.frames.to_le_bytes()).chain_update(&u.text)
     });
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash)
 }
 
 /// Says which symbols of the texts the vocabulary lacks, the most frequent first.

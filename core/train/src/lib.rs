@@ -20,6 +20,7 @@ pub mod learner;
 pub mod log;
 pub mod noise;
 pub mod plot;
+pub mod presets;
 pub mod process;
 pub mod progress;
 pub mod push;

@@ -114,7 +114,7 @@ pub fn run(job: &Job, config: &TrainConfig) -> Result<Finished> {
     if let Some((tensors, saved)) = folder.load()? {
         saved.ensure_same_run(&at)?;
         learner.restore(&tensors)?;
-        optimizer.restore(&tensors, saved.moved)?;
+        optimizer.restore(&tensors)?;
         at = saved;
         tracing::info!(update = at.updates, "resumed from the last checkpoint");
     }
@@ -143,7 +143,6 @@ pub fn run(job: &Job, config: &TrainConfig) -> Result<Finished> {
         let factor = config.updates.schedule.factor(at.updates, at.planned);
         let outcome = step(&backbone, &learner, &mut optimizer, &mut passes, config.updates.clip, factor)?;
         at.updates += 1;
-        at.moved = optimizer.updates();
         if !outcome.norm.is_finite() {
             tracing::warn!(update = at.updates, "no finite gradient: the update moved nothing");
         }

@@ -194,11 +194,6 @@ impl Trained {
         Ok(Self { meta, masks, weights, head_weight: head("head.weight")?, head_bias: head("head.bias")? })
     }
 
-    /// What a symbol of its vocabulary is; unknown of packs from elsewhere.
-    pub fn unit(&self) -> Option<Unit> {
-        unit(&self.meta)
-    }
-
     /// What the backbone sees of this result: the very masks that serving uses.
     pub fn gates(&self) -> Gates {
         let packed =
@@ -218,7 +213,7 @@ impl Trained {
     }
 }
 
-/// What a symbol of a pack's vocabulary is, if its metadata says so.
+/// What a symbol of a pack's vocabulary is; packs from elsewhere do not say.
 pub fn unit(meta: &Meta) -> Option<Unit> {
     serde_json::from_value(meta.training.get("unit")?.clone()).ok()
 }
