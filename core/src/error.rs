@@ -32,7 +32,7 @@ pub enum Error {
     #[error("{0}")]
     InvalidRequest(String),
     /// Audio without a single sample.
-    #[error("the audio has no samples: send at least one")]
+    #[error("the audio has no samples: it is empty, or was cut before its first")]
     EmptyAudio,
     /// More decoded seconds than allowed; checked while decoding.
     #[error(

@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""What else was tried for the demo packs: the recipe of `demo.py`, changed in one respect at a time.
+
+    tried.py PROMPTS WORK [--only "40 % sparsity"] [--updates 3600] [--out core/train/results] [--train PROGRAM]
+
+WORK is the folder of `demo.py`; its corpora are used, or made. Written: OUT/tried.json, the settings of each run, its validation CER over
+updates and its test CER. Nothing is chosen by the test figures. Runs that OUT/tried.json has from before stay unless they are run again.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+import demo
+
+BASE = {"covers": "ffn+attention", "sparsity": 0.2, "clips": 5000, "stages": [0.03, 0.57, 0.4], "last": 0.03, "score_rate": 1e-3}
+# Language, in what it differs from the shipped pack, the settings that do.
+RUNS = [
+    ("tr", "four times the clips, each heard about once", {"clips": 20_000}),
+    ("tr", "decay over 80 % of the run", {"stages": [0.03, 0.17, 0.8], "last": 0.01}),
+    ("tr", "40 % sparsity", {"sparsity": 0.4}),
+    ("tr", "60 % sparsity", {"sparsity": 0.6}),
+    ("tr", "three times the rate of scores, and the projection", {"score_rate": 3e-3, "covers": "ffn+attention+projection"}),
+    ("zh_TW", "40 % sparsity", {"sparsity": 0.4}),
+]
+SETTINGS = """[updates]
+batch_seconds = {seconds}
+score_rate = {score_rate}
+schedule = {{ stages = {stages}, initial = 0.05, last = {last} }}
+[select]
+every = {every}
+"""
+
+
+def learn(a, at, language, differs, changed):
+    """One run, and what it came to."""
+    s = BASE | changed
+    work = a.work if s["clips"] == BASE["clips"] else a.work / f"{s['clips']}-clips"
+    for folder in {a.work, work}:
+        folder.mkdir(parents=True, exist_ok=True)
+        demo.corpus(a.prompts, folder, language, s["clips"] if folder == work else BASE["clips"])
+    out, config = a.work / "tried" / f"{at}.safetensors", a.work / "tried" / f"{at}.toml"
+    out.parent.mkdir(exist_ok=True)
+    config.write_text(SETTINGS.format(seconds=demo.BATCH_SECONDS, every=max(a.updates // 10, 1), **s))
+    # Whatever is learnt from, all are selected and judged on the same clips.
+    flags = ["--train", work / language / "train.tsv", "--valid", a.work / language / "valid.tsv", "--language", language, "--out", out]
+    flags += ["--updates", a.updates, "--config", config, "--covers", s["covers"], "--sparsity", s["sparsity"], "--precision", "auto"]
+    program = shlex.split(a.train)
+    subprocess.run([*program, "run", *map(str, flags)], check=True)
+    flags = ["--test", a.work / language / "test.tsv", "--pack", out, "--json"]
+    report = json.loads(subprocess.run([*program, "evaluate", *map(str, flags)], check=True, stdout=subprocess.PIPE).stdout)
+    lines = map(json.loads, (out.with_suffix(".run") / "log.jsonl").read_text().splitlines())
+    return {
+        "language": language, "differs": differs, "settings": s | {"updates": a.updates, "batch_seconds": demo.BATCH_SECONDS},
+        "valid_cer": [[line["update"], line["cer"]] for line in lines if "cer" in line],
+        "test": {"cer": report["cer"], "interval": report["characters"]["interval"], "utterances": report["utterances"]},
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prompts", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--only", help="a part of what it differs in")
+    parser.add_argument("--updates", type=int, default=3600)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "results")
+    parser.add_argument("--train", default="cargo run --release -q -p s3router-train --")
+    a = parser.parse_args()
+    path = a.out / "tried.json"
+    for at, (language, differs, changed) in enumerate(RUNS):
+        if a.only and a.only not in differs:
+            continue
+        run = learn(a, at, language, differs, changed)
+        before = json.loads(path.read_text()) if path.exists() else []
+        same = lambda r: (r["language"], r["differs"]) == (language, differs)
+        path.write_text(json.dumps([r for r in before if not same(r)] + [run], indent=1) + "\n")
+        print(language, differs, "test CER %.2f %%" % (100 * run["test"]["cer"]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
