@@ -68,6 +68,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "results")
     parser.add_argument("--train", default="cargo run --release -q -p s3router-train --")
     a = parser.parse_args()
+    a.out.mkdir(parents=True, exist_ok=True)
     path = a.out / "tried.json"
     for at, (language, differs, changed) in enumerate(RUNS):
         if a.only and a.only not in differs:
