@@ -9,13 +9,15 @@ updates and its test CER. Nothing is chosen by the test figures. Runs that OUT/t
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 from pathlib import Path
 
 import demo
 
-BASE = {"covers": "ffn+attention", "sparsity": 0.2, "clips": 5000, "stages": [0.03, 0.57, 0.4], "last": 0.03, "score_rate": 1e-3}
+BASE = {"covers": "ffn+attention", "sparsity": 0.2, "clips": 5000, "stages": [0.03, 0.57, 0.4], "last": 0.03, "score_rate": 1e-3,
+        "batch_seconds": demo.BATCH_SECONDS, "masked": 0.15}
 # Language, in what it differs from the shipped pack, the settings that do.
 RUNS = [
     ("tr", "four times the clips, each heard about once", {"clips": 20_000}),
@@ -24,36 +26,45 @@ RUNS = [
     ("tr", "60 % sparsity", {"sparsity": 0.6}),
     ("tr", "three times the rate of scores, and the projection", {"score_rate": 3e-3, "covers": "ffn+attention+projection"}),
     ("zh_TW", "40 % sparsity", {"sparsity": 0.4}),
+    ("tr", "a third of the rate of scores, 40 % sparsity", {"score_rate": 3e-4, "sparsity": 0.4}),
+    ("tr", "40 % sparsity, no frames or channels masked", {"sparsity": 0.4, "masked": 0}),
+    ("tr", "40 % sparsity, twice the updates of half the audio", {"sparsity": 0.4, "batch_seconds": 12}),
 ]
 SETTINGS = """[updates]
-batch_seconds = {seconds}
+batch_seconds = {batch_seconds}
 score_rate = {score_rate}
 schedule = {{ stages = {stages}, initial = 0.05, last = {last} }}
 [select]
 every = {every}
+[augment.time]
+prob = {masked}
+[augment.channel]
+prob = {channels}
 """
 
 
-def learn(a, at, language, differs, changed):
+def learn(a, language, differs, changed):
     """One run, and what it came to."""
     s = BASE | changed
+    updates = round(a.updates * demo.BATCH_SECONDS / s["batch_seconds"])
     work = a.work if s["clips"] == BASE["clips"] else a.work / f"{s['clips']}-clips"
     for folder in {a.work, work}:
         folder.mkdir(parents=True, exist_ok=True)
         demo.corpus(a.prompts, folder, language, s["clips"] if folder == work else BASE["clips"])
-    out, config = a.work / "tried" / f"{at}.safetensors", a.work / "tried" / f"{at}.toml"
+    out = a.work / "tried" / (re.sub(r"\W+", "_", f"{language} {differs}") + ".safetensors")
+    config = out.with_suffix(".toml")
     out.parent.mkdir(exist_ok=True)
-    config.write_text(SETTINGS.format(seconds=demo.BATCH_SECONDS, every=max(a.updates // 10, 1), **s))
+    config.write_text(SETTINGS.format(every=max(updates // 10, 1), channels=s["masked"] / 5, **s))
     # Whatever is learnt from, all are selected and judged on the same clips.
     flags = ["--train", work / language / "train.tsv", "--valid", a.work / language / "valid.tsv", "--language", language, "--out", out]
-    flags += ["--updates", a.updates, "--config", config, "--covers", s["covers"], "--sparsity", s["sparsity"], "--precision", "auto"]
+    flags += ["--updates", updates, "--config", config, "--covers", s["covers"], "--sparsity", s["sparsity"], "--precision", "auto"]
     program = shlex.split(a.train)
     subprocess.run([*program, "run", *map(str, flags)], check=True)
     flags = ["--test", a.work / language / "test.tsv", "--pack", out, "--json"]
     report = json.loads(subprocess.run([*program, "evaluate", *map(str, flags)], check=True, stdout=subprocess.PIPE).stdout)
     lines = map(json.loads, (out.with_suffix(".run") / "log.jsonl").read_text().splitlines())
     return {
-        "language": language, "differs": differs, "settings": s | {"updates": a.updates, "batch_seconds": demo.BATCH_SECONDS},
+        "language": language, "differs": differs, "settings": s | {"updates": updates},
         "valid_cer": [[line["update"], line["cer"]] for line in lines if "cer" in line],
         "test": {"cer": report["cer"], "interval": report["characters"]["interval"], "utterances": report["utterances"]},
     }
@@ -70,10 +81,10 @@ def main():
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     path = a.out / "tried.json"
-    for at, (language, differs, changed) in enumerate(RUNS):
+    for language, differs, changed in RUNS:
         if a.only and a.only not in differs:
             continue
-        run = learn(a, at, language, differs, changed)
+        run = learn(a, language, differs, changed)
         before = json.loads(path.read_text()) if path.exists() else []
         same = lambda r: (r["language"], r["differs"]) == (language, differs)
         path.write_text(json.dumps([r for r in before if not same(r)] + [run], indent=1) + "\n")
