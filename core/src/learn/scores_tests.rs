@@ -44,6 +44,45 @@ fn weight_rank_starts_from_the_magnitude_mask_whatever_the_seed() {
     assert!(scores.iter().all(|s| s.abs() <= bound) && scores.iter().any(|s| *s < 0.0));
 }
 
+/// How often a weight is taken back after 1,000 of 2,000 noisy updates that on the whole want it dropped.
+fn returns(start: InitScore) -> usize {
+    use rand::Rng;
+    let config = MaskConfig { init: start, density: Density::Global(0.9), ..MaskConfig::default() };
+    let scores = init(&config, 1);
+    let variables = scores.trainable().map(|(name, var)| (name.to_owned(), var.clone(), 1e-2));
+    let mut adam = crate::learn::adam::Adam::new(variables);
+    let mut rng = crate::learn::seeds::stream(1, "noise", 0);
+    let (mut kept, mut returns) = (true, 0);
+    for update in 0..2000 {
+        let gates = scores.gates().expect("gates");
+        let Gate::Soft(mask) = gates.get(FC1) else { panic!("a soft gate") };
+        // Of the first weight alone the loss takes notice.
+        let mut harm = vec![0f32; 24 * 8];
+        harm[0] = rng.random_range(-4f32..5.0);
+        let harm = Tensor::from_vec(harm, (24, 8), &Device::Cpu).expect("a tensor");
+        let loss = mask.mul(&harm).and_then(|m| m.sum_all()).expect("a loss");
+        let mut sum = crate::learn::adam::Gradients::default();
+        adam.accumulate(&mut sum, loss.backward().expect("gradients")).expect("a sum");
+        adam.update(sum, 1.0, None, 1.0).expect("an update");
+        let now = scores.masks().expect("bits")[FC1].get(0, 0);
+        returns += usize::from(update >= 1000 && now && !kept);
+        kept = now;
+    }
+    returns
+}
+
+#[test]
+fn raised_scores_start_as_the_same_mask_and_drop_a_weight_for_good() {
+    let config = |init| MaskConfig { init, density: Density::Global(0.7), ..MaskConfig::default() };
+    let (plain, raised) = (InitScore::WeightRank, InitScore::RaisedWeightRank(4.0));
+    let (a, b) = (init(&config(plain), 1), init(&config(raised), 1));
+    assert_eq!(a.masks().expect("bits"), b.masks().expect("bits"));
+    let (a, b) = (values(a.scores[FC1].var.as_tensor()), values(b.scores[FC1].var.as_tensor()));
+    assert!(a.iter().zip(&b).all(|(a, b)| *b == a.abs() + 4.0));
+    assert!(returns(plain) > 2, "{}", returns(plain));
+    assert_eq!(returns(raised), 0);
+}
+
 #[test]
 fn every_start_has_its_own_spread() {
     let fan_in = 300f32;

@@ -4,7 +4,7 @@
 //! Backward: the step is passed through and `|·|` is differentiated as it is, so
 //! `∂L/∂S = ∂L/∂M ⊙ sign(S)`, also for dropped entries: they can return.
 //! Source: `fairseq/models/wav2vec/operation_st.py`, whose full sort is a selection here: a histogram of
-//! the upper bits of |S| finds the bin of the threshold, only that bin is looked into. On a GPU the same by
+//! |S| finds the bin of the threshold, only that bin is looked into. On a GPU the same by
 //! `kernels/cuda/topk.cuh`.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor, bail};
@@ -103,7 +103,7 @@ impl CustomOp2 for Slope {
     }
 }
 
-/// Bits of a magnitude that choose its bin: the exponent and four of the fraction. The bins fit in L1.
+/// Bins, as a power of two, over the range that the magnitudes take. They fit in L1.
 const BIN_BITS: u32 = 12;
 
 /// 1 for the kept scores, 0 for the `⌊(1 − density) n⌋` smallest in magnitude; ties drop the lower index first.
@@ -114,7 +114,11 @@ pub fn select(scores: &[f32], density: f64) -> Vec<f32> {
     }
     // |S| as an integer orders as |S| does; NaN sorts last and so is kept.
     let magnitude = |s: &f32| s.to_bits() & 0x7fff_ffff;
-    let bin = |m: u32| (m >> (31 - BIN_BITS)) as usize;
+    let range = |(least, most): (u32, u32), m: u32| (least.min(m), most.max(m));
+    let (least, most) = scores.iter().map(magnitude).fold((u32::MAX, 0), range);
+    let shift = (u32::BITS - (most - least).leading_zeros()).saturating_sub(BIN_BITS);
+    // Scores raised far from 0 share their upper bits: only what lies above the least of them tells them apart.
+    let bin = |m: u32| ((m - least) >> shift) as usize;
     let mut counts = vec![0usize; 1 << BIN_BITS];
     for s in scores {
         counts[bin(magnitude(s))] += 1;
@@ -159,8 +163,10 @@ mod tests {
         for n in [1, 2, 3, 10, 97, 5000] {
             let spread: Vec<f32> = (0..n).map(|_| rng.random_range(-1f32..1.0)).collect();
             let tied: Vec<f32> = (0..n).map(|_| rng.random_range(-3i32..=3) as f32).collect();
+            let raised: Vec<f32> = spread.iter().map(|s| 16.0 + 0.06 * s).collect();
+            let equal = vec![2.5; n];
             for density in [0.0, 0.1, 0.3, 0.5, 0.92, 0.999, 1.0] {
-                for scores in [&spread, &tied] {
+                for scores in [&spread, &tied, &raised, &equal] {
                     let mask = select(scores, density);
                     assert_eq!(mask, by_sorting(scores, density), "n {n} density {density}");
                     let ones = mask.iter().filter(|&&m| m == 1.0).count();

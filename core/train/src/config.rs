@@ -3,7 +3,10 @@
 use anyhow::{Result, ensure};
 use s3router_core::{
     Precision,
-    learn::{schedule::TriStage, scores::MaskConfig, spec_augment::SpecAugment, vocab::Unit},
+    learn::{
+        init::InitScore, schedule::TriStage, scores::MaskConfig, spec_augment::SpecAugment, topk::Estimator,
+        vocab::Unit,
+    },
 };
 
 /// What is learnt; all but the first are the controls that a claim about masks needs.
@@ -244,6 +247,15 @@ impl TrainConfig {
         }
         u.schedule.check()?;
         self.mask.density.check()?;
+        if let InitScore::RaisedWeightRank(by) = self.mask.init {
+            ensure!(by >= 0.0 && by.is_finite(), "mask.init raises scores by {by}, it must be 0 or more");
+            // σ' is 0.02 at 4 and 1e-7 at 16.
+            let flat = self.mask.estimator == Estimator::Sigmoid && by > 4.0;
+            ensure!(
+                !flat,
+                "mask.estimator = \"sigmoid\" has no gradient for scores raised by {by}: give mask.init = \"weight_rank\""
+            );
+        }
         let d = &self.dropout;
         for share in [d.hidden, d.attention, d.activation, d.input, d.last, d.layer] {
             ensure!((0.0..1.0).contains(&share), "a dropout of {share}: give 0 up to, but not, 1");
