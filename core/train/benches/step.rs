@@ -71,16 +71,29 @@ fn bench() -> anyhow::Result<()> {
     };
     update(0)?;
     update(1)?;
-    let clock = Instant::now();
+    let (clock, busy) = (Instant::now(), cpu_seconds());
     for at in 0..steps {
         update(at + 2)?;
     }
     let each = clock.elapsed().as_secs_f64() / steps as f64;
+    let busy = (cpu_seconds() - busy) / steps as f64;
     let seconds = UTTERANCES as f64 * FRAMES as f64 * 0.02;
     writeln!(
         std::io::stdout(),
-        "{each:.3} s per update of {seconds} s: {:.1} audio seconds per second",
+        "{each:.3} s, {busy:.3} CPU s, per update of {seconds} s: {:.1} audio seconds per second",
         seconds / each
     )?;
     Ok(())
+}
+
+/// CPU time of this process so far, to a hundredth of a second; NaN where there is no `/proc`.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<f64>().unwrap_or(f64::NAN) / 100.0)
+        .reduce(|a, b| a + b)
+        .unwrap_or(f64::NAN)
 }
