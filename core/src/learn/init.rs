@@ -15,11 +15,6 @@ pub enum InitScore {
     /// |S| has the rank order of |W|, magnitudes and random signs of U(±1/√fan_in).
     #[default]
     WeightRank,
-    /// The magnitudes of `weight_rank`, all positive, plus this number. About 0 a dropped score lies between 0 and the
-    /// threshold, however sure its weight's harm, and the noise of a few updates lifts it back; a raised one sinks as
-    /// far as the gradients carry it. Above what a run can move (`score_rate × count`) none gets to 0, and the
-    /// selection is movement pruning's, by S itself (2005.07683). Not in the reference code.
-    RaisedWeightRank(f64),
     /// U(±1/√fan_in): a random starting mask.
     KaimingUniform,
     /// N(0, 2/fan_in).
@@ -67,10 +62,6 @@ pub fn scores(
         |bound: f64| -> Vec<f32> { (0..w.len()).map(|_| rng.random_range(-bound..bound) as f32).collect() };
     let start = match init {
         InitScore::WeightRank => ranked(&w, uniform(fan_in.sqrt().recip())),
-        InitScore::RaisedWeightRank(by) => {
-            let ranked = ranked(&w, uniform(fan_in.sqrt().recip()));
-            ranked.iter().map(|s| s.abs() + by as f32).collect()
-        }
         InitScore::KaimingUniform => uniform(fan_in.sqrt().recip()),
         InitScore::XavierUniform => uniform((6.0 / (fan_in + fan_out)).sqrt()),
         InitScore::Uniform => uniform(1.0).iter().map(|u| u.abs()).collect(),

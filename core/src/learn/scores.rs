@@ -230,6 +230,21 @@ impl Scores {
         Ok(Self { scores, estimator: config.estimator, structure: config.structure })
     }
 
+    /// Makes every score its magnitude plus `by`; the mask stays, but for what f32 rounds together.
+    ///
+    /// About 0 a dropped score lies between 0 and the threshold, however sure its weight's harm, and the noise of a
+    /// few updates lifts it back; a raised one sinks as far as the gradients carry it. Raised by more than a run can
+    /// move it none gets to 0, and the selection is movement pruning's, by S itself (2005.07683). Not in the reference code.
+    ///
+    /// # Errors
+    /// None unless the tensor library fails.
+    pub fn raise(&self, by: f64) -> Result<()> {
+        for score in self.scores.values() {
+            score.var.set(&(score.var.as_detached_tensor().abs()? + by)?)?;
+        }
+        Ok(())
+    }
+
     /// The gates of this moment: `M = topk(|S|)` as tensors whose gradient reaches the scores.
     ///
     /// # Errors

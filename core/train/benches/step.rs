@@ -89,11 +89,6 @@ fn bench() -> anyhow::Result<()> {
 /// CPU time of this process so far, to a hundredth of a second; NaN where there is no `/proc`.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    fields
-        .skip(11)
-        .take(2)
-        .map(|ticks| ticks.parse::<f64>().unwrap_or(f64::NAN) / 100.0)
-        .reduce(|a, b| a + b)
-        .unwrap_or(f64::NAN)
+    let ticks = |i: usize| stat.rsplit(')').next()?.split_whitespace().nth(i)?.parse::<f64>().ok();
+    ticks(11).zip(ticks(12)).map_or(f64::NAN, |(own, system)| (own + system) / 100.0)
 }

@@ -17,14 +17,13 @@ import subprocess
 from pathlib import Path
 
 WORDS = "zero one two three four five six seven eight nine".split()
-STARTS = ['"weight_rank"', "{ raised_weight_rank = 40.0 }"]
 MASKS = [f"--method mask --covers {c} --sparsity {s}" for c, s in (("ffn", 0.08), ("ffn+attention", 0.2))]
-# Ways to adapt, what is tried of each (flags, start of the scores), and its peak rates (of scores or weights, of the head)
-# before a factor is tried.
+# Ways to adapt, what is tried of each (flags, whether scores are raised), and its peak rates (of scores or weights, of the
+# head) before a factor is tried.
 WAYS = {
-    "mask": ((1e-3, 3e-3), [(flags, start) for start in STARTS for flags in MASKS]),
-    "head": ((0.0, 3e-3), [("--method head", STARTS[0])]),
-    "finetune": ((2e-4, 3e-3), [("--method finetune", STARTS[0])]),
+    "mask": ((1e-3, 3e-3), [(flags, raised) for raised in (False, True) for flags in MASKS]),
+    "head": ((0.0, 3e-3), [("--method head", False)]),
+    "finetune": ((2e-4, 3e-3), [("--method finetune", False)]),
 }
 FACTORS = [3, 9, 27]
 
@@ -43,11 +42,12 @@ def lists(a):
     return {split: len(lines) for split, lines in rows.items()}
 
 
-def learn(a, name, flags, start, rates):
+def learn(a, name, flags, raised, rates):
     """One run: its pack (or weights) and what it came to on the validation list."""
     out, settings = a.work / f"{name}.safetensors", a.work / f"{name}.toml"
     settings.write_text(
-        f"[mask]\ninit = {start}\n[updates]\nbatch_seconds = 12.0\nscore_rate = {rates[0]}\nweight_rate = {rates[0]}\nhead_rate = {rates[1]}\n"
+        f"[updates]\nbatch_seconds = 12.0\nscore_rate = {rates[0]}\nweight_rate = {rates[0]}\nhead_rate = {rates[1]}\n"
+        f"raised_scores = {str(raised).lower()}\n"
         f"[select]\nevery = {max(a.updates // 8, 1)}\n"
     )
     lists = ["--train", a.work / "train.tsv", "--valid", a.work / "valid.tsv", "--language", "en"]
@@ -71,12 +71,12 @@ def main():
     result = {"test_speaker": a.test_speaker, "clips": lists(a), "updates": a.updates, "batch_seconds": 12, "ways": {}}
     for way, (base, kinds) in WAYS.items():
         tried = []
-        for at, ((flags, start), factor) in enumerate((kind, factor) for kind in kinds for factor in FACTORS):
+        for at, ((flags, raised), factor) in enumerate((kind, factor) for kind in kinds for factor in FACTORS):
             rates = [round(rate * factor, 6) for rate in base]
-            pack, run = learn(a, f"{way}.{at}", flags, start, rates)
-            tried.append({"flags": flags, "init": start, "rates": rates, "pack": pack, "update": run["update"],
+            pack, run = learn(a, f"{way}.{at}", flags, raised, rates)
+            tried.append({"flags": flags, "raised_scores": raised, "rates": rates, "pack": pack, "update": run["update"],
                           "valid_cer": run["valid"]["cer"], "valid_wer": run["valid"]["wer"]})
-            print(flags, start, rates, "valid CER %.2f %%" % (100 * run["valid"]["cer"]), flush=True)
+            print(flags, "raised" * raised, rates, "valid CER %.2f %%" % (100 * run["valid"]["cer"]), flush=True)
         best = min(tried, key=lambda t: (t["valid_cer"], t["valid_wer"]))
         command = [*a.program, "evaluate", "--json", "--test", str(a.work / "test.tsv"), "--pack", str(best["pack"])]
         report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
@@ -84,7 +84,7 @@ def main():
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         chars, words = report["characters"]["interval"], report["words"]["interval"]
         result["ways"][way] = {
-            "flags": best["flags"], "init": best["init"], "rates": best["rates"], "update": best["update"], "bytes": best["pack"].stat().st_size,
+            "flags": best["flags"], "raised_scores": best["raised_scores"], "rates": best["rates"], "update": best["update"], "bytes": best["pack"].stat().st_size,
             "test_cer": report["cer"], "test_cer_interval": chars, "word_accuracy": 1 - report["wer"],
             "word_accuracy_interval": [1 - words[1], 1 - words[0]], "utterances": report["utterances"],
             "valid_cer_curve": [[line["update"], line["cer"]] for line in lines if "cer" in line],

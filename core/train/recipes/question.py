@@ -82,7 +82,7 @@ def learn(a, cell, rates, name):
     folder, place = a.work / cell["language"], a.work / "question"
     out, settings = place / f"{name}.safetensors", place / f"{name}.toml"
     rates = "".join(f"{key} = {value:g}\n" for key, value in rates.items())
-    settings.write_text(f"[mask]\ninit = \"weight_rank\"\n[updates]\nbatch_seconds = {a.batch_seconds}\n{rates}[select]\nevery = {a.updates}\n")
+    settings.write_text(f"[updates]\nbatch_seconds = {a.batch_seconds}\nraised_scores = false\n{rates}[select]\nevery = {a.updates}\n")
     flags = ["--train", subset(folder, cell["minutes"], cell["seed"]), "--valid", folder / "valid.tsv"]
     flags += ["--language", cell["language"], "--seed", cell["seed"], "--updates", a.updates, "--config", settings]
     flags += ["--out", out, "--precision", a.precision, "--covers", a.covers, "--features", a.work / "packs" / "features"]

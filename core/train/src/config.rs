@@ -4,8 +4,7 @@ use anyhow::{Result, ensure};
 use s3router_core::{
     Precision,
     learn::{
-        init::InitScore, schedule::TriStage, scores::MaskConfig, spec_augment::SpecAugment, topk::Estimator,
-        vocab::Unit,
+        schedule::TriStage, scores::MaskConfig, spec_augment::SpecAugment, topk::Estimator, vocab::Unit,
     },
 };
 
@@ -89,6 +88,8 @@ pub struct Updates {
     pub max_minutes: Option<f64>,
     /// Peak rate of scores.
     pub score_rate: f64,
+    /// Scores start positive, and farther from 0 than the run can move them: `score_rate × count`.
+    pub raised_scores: bool,
     /// Peak rate of the head.
     pub head_rate: f64,
     /// Peak rate of weights, norms and biases, where they are trained.
@@ -194,6 +195,7 @@ impl Default for Updates {
             count: 600,
             max_minutes: None,
             score_rate: 1e-3,
+            raised_scores: false,
             head_rate: 3e-3,
             weight_rate: 2e-4,
             batch_seconds: 48.0,
@@ -247,15 +249,12 @@ impl TrainConfig {
         }
         u.schedule.check()?;
         self.mask.density.check()?;
-        if let InitScore::RaisedWeightRank(by) = self.mask.init {
-            ensure!(by >= 0.0 && by.is_finite(), "mask.init raises scores by {by}, it must be 0 or more");
-            // σ' is 0.02 at 4 and 1e-7 at 16.
-            let flat = self.mask.estimator == Estimator::Sigmoid && by > 4.0;
-            ensure!(
-                !flat,
-                "mask.estimator = \"sigmoid\" has no gradient for scores raised by {by}: give mask.init = \"weight_rank\""
-            );
-        }
+        // σ' is nothing that far from 0.
+        let flat = u.raised_scores && self.mask.estimator == Estimator::Sigmoid;
+        ensure!(
+            !flat,
+            "mask.estimator = \"sigmoid\" has no gradient for raised scores: give updates.raised_scores = false"
+        );
         let d = &self.dropout;
         for share in [d.hidden, d.attention, d.activation, d.input, d.last, d.layer] {
             ensure!((0.0..1.0).contains(&share), "a dropout of {share}: give 0 up to, but not, 1");

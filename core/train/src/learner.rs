@@ -78,6 +78,9 @@ impl Learner {
                 fresh.carry_over(&start.masks)?;
             }
             if config.method == Method::Mask {
+                if config.updates.raised_scores {
+                    fresh.raise(config.updates.score_rate * config.updates.count as f64)?;
+                }
                 scores = Some(fresh);
             } else {
                 let gate = |mask| match backbone.device().is_cpu() {
